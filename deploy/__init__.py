@@ -1,0 +1,1 @@
+"""The `headrace` command and everything that starts programs."""

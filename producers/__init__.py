@@ -1,0 +1,1 @@
+"""Producers: simulators that publish episodes to a sink."""

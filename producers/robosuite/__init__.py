@@ -1,0 +1,1 @@
+"""robosuite as a producer: environments, scripted policies, rendering after success."""

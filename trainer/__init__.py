@@ -1,0 +1,1 @@
+"""The trainer: reads the dataset while it grows (room laid, not yet built)."""
