@@ -1,0 +1,73 @@
+"""Which indices of one stream are committed, leased, or still to do.
+
+Theory of operation. A lease is always the lowest index that is neither committed, nor being committed, nor leased,
+and for a goal of N successes it is granted only while successes + outstanding leases < N. So an index k is leased only
+if fewer than N of the indices below it can succeed; therefore the successes at the end are the first N indices that
+succeed at all, whatever the number of workers, their order and their deaths. Nothing is collected beyond the goal.
+"""
+
+from __future__ import annotations
+
+from protocol.interval_set import IntervalSet
+from protocol.messages import Goal, Outcome
+
+
+class LeaseBook:
+    """The book of one stream. `committed` and `successes` come from the dataset when the sink starts."""
+
+    def __init__(self, committed: IntervalSet, successes: IntervalSet) -> None:
+        self.committed = committed
+        self.successes = successes
+        self._taken = committed.copy()
+        self.leases: dict[int, int] = {}  # index → session
+        self.committing: dict[int, int] = {}  # index → session to tell
+
+    def next_index(self, goal: Goal) -> int | None:
+        """The index that a producer with this goal should be given now, or None if there is none at the moment."""
+        if goal.successes is not None:
+            outstanding = sum(
+                goal.start <= index and (goal.end is None or index < goal.end)
+                for book in (self.leases, self.committing)
+                for index in book
+            )
+            if self.successes.count(goal.start, goal.end) + outstanding >= goal.successes:
+                return None
+        index = self._taken.first_gap(goal.start)
+        return index if goal.end is None or index < goal.end else None
+
+    def is_met(self, goal: Goal) -> bool:
+        """The goal is reached by what is committed."""
+        if goal.successes is not None and self.successes.count(goal.start, goal.end) >= goal.successes:
+            return True
+        return goal.end is not None and self.committed.first_gap(goal.start) >= goal.end
+
+    def is_free(self, index: int) -> bool:
+        """Nobody has this index, and it is not committed."""
+        return index not in self._taken
+
+    def lease(self, index: int, session: int) -> None:
+        """Give a free index to a session."""
+        assert index not in self._taken, index
+        self._taken.add(index)
+        self.leases[index] = session
+
+    def release(self, index: int) -> None:
+        """Take a lease back into the pool."""
+        del self.leases[index]
+        self._taken.remove(index)
+
+    def start_commit(self, index: int) -> None:
+        """A whole episode has arrived under this lease: from now on it cannot be lost to another producer."""
+        self.committing[index] = self.leases.pop(index)
+
+    def finish_commit(self, index: int, outcome: Outcome) -> int:
+        """The episode is durable; returns the session to tell."""
+        self.committed.add(index)
+        if outcome is Outcome.SUCCESS:
+            self.successes.add(index)
+        return self.committing.pop(index)
+
+    def cancel_commit(self, index: int) -> int:
+        """The episode could not be committed; the index goes back into the pool. Returns the session to tell."""
+        self._taken.remove(index)
+        return self.committing.pop(index)

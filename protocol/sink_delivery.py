@@ -1,0 +1,465 @@
+"""The sink's side of delivery, as a pure state machine: no socket, no file, no clock (time is an argument).
+
+Theory of operation.
+
+* A *session* is a gap-free sequence of messages in each direction. Whatever breaks it (a lost message, a dead
+  connection, a restarted sink) is mended in one way: the producer says Hello with a new session number and names the
+  indices it still holds; the sink answers for each of them. So there is no other recovery path to get wrong.
+* An index is at any time in exactly one state: free, leased to one session, committing, or committed. Only `End` from
+  the session that holds the lease moves it to committing; only the store moves it to committed. Hence exactly once.
+* A lease lives as long as its session. A session that is silent for `lease_s` is over, and its leases are free.
+* `receive` returns the orders for the store; the shell attaches the payload. Answers gather in `take_outbox`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from protocol.credit import CreditPool
+from protocol.errors import EpisodeError, SpecError
+from protocol.interval_set import IntervalSet
+from protocol.lease_book import LeaseBook
+from protocol.messages import (
+    PROTOCOL_VERSION,
+    Abandon,
+    Begin,
+    Bye,
+    Committed,
+    Credit,
+    Document,
+    Done,
+    Drain,
+    End,
+    Frames,
+    FromProducer,
+    FromSink,
+    Goal,
+    Hello,
+    Leased,
+    Notice,
+    Outcome,
+    Ping,
+    Pong,
+    Producer,
+    RefusalCode,
+    Refused,
+    Want,
+    Welcome,
+)
+from protocol.orders import Append, Attempt, Finish, Forget, Keep, OpenStream, Order
+from protocol.payload import check_end, check_frames
+from protocol.spec import MAX_FRAME_BYTES, StreamSpec, differences
+
+
+@dataclass(frozen=True)
+class DeliveryConfig:
+    """credit_bytes: bound on all payload in flight. max_producers: how many equal shares that makes.
+
+    heartbeat_s, lease_s: see Welcome. grace_s: after a restart, no index is given to a producer that did not hold it
+    until this long has passed, so that those who hold one can say so. streams: the only streams taken, if not None.
+    """
+
+    credit_bytes: int = 256 << 20
+    max_producers: int = 64
+    heartbeat_s: float = 2.0
+    lease_s: float = 15.0
+    grace_s: float = 1.0
+    streams: frozenset[str] | None = None
+
+
+@dataclass
+class _Episode:
+    """An attempt under way: how many steps of frames have arrived."""
+
+    attempt: Attempt
+    steps: int = 0
+
+
+@dataclass
+class Session:
+    """One producer, from its Hello to its Bye, its silence, or its next Hello."""
+
+    peer: bytes
+    number: int
+    producer: Producer
+    stream: str
+    goal: Goal
+    last_heard: float
+    next_in: int = 1
+    next_out: int = 0
+    wants: int = 0
+    told_done: bool = False
+    episodes: dict[int, _Episode] = field(default_factory=dict)
+    refused: set[int] = field(default_factory=set)
+
+
+class _RefusalError(Exception):
+    def __init__(self, code: RefusalCode, why: str, index: int | None = None) -> None:
+        super().__init__(why)
+        self.code: RefusalCode = code
+        self.index = index
+
+
+class SinkDelivery:
+    """Leases, credit, acknowledgements for all streams and all producers of one sink."""
+
+    def __init__(self, config: DeliveryConfig, epoch: int, now: float) -> None:
+        self.config = config
+        self.epoch = epoch
+        self.credit = CreditPool(config.credit_bytes, config.max_producers)
+        self.specs: dict[str, StreamSpec] = {}
+        self.books: dict[str, LeaseBook] = {}
+        self.sessions: dict[bytes, Session] = {}  # by peer
+        self.draining = False
+        self._by_number: dict[int, Session] = {}
+        self._opening: dict[str, list[tuple[bytes, Hello]]] = {}
+        self._notices: dict[str, str] = {}
+        self._grace_ends = now
+        self._attempts = 0
+        self._orders: list[Order] = []
+        self._outbox: list[tuple[bytes, FromSink]] = []
+
+    # --- what the shell calls ---------------------------------------------------------------------------------
+
+    def receive(self, now: float, peer: bytes, message: FromProducer, sizes: tuple[int, ...] = ()) -> list[Order]:
+        """Take one message whose payload frames have these sizes in bytes; returns the orders it gives rise to.
+
+        At most one of them (Append, Finish or Keep) takes the payload.
+        """
+        if isinstance(message, Hello):
+            self._hello(now, peer, message)
+            return self._take_orders()
+        session = self.sessions.get(peer)
+        if session is None or session.number != message.session or message.seq > session.next_in:
+            why = "say Hello again: this session is not known here, or a message of it was lost"
+            self._outbox.append((peer, Refused(session=message.session, code="unknown_session", why=why)))
+            return []
+        if message.seq < session.next_in:
+            return []
+        session.next_in += 1
+        session.last_heard = now
+        try:
+            self._dispatch(now, session, message, sizes)
+        except _RefusalError as refusal:
+            self._refuse(now, session, refusal)
+        return self._take_orders()
+
+    def reject_peer(self, now: float, peer: bytes, session: int, code: RefusalCode, why: str) -> list[Order]:
+        """The shell could not even decode a message of this peer."""
+        self._outbox.append((peer, Refused(session=session, code=code, why=why)))
+        known = self.sessions.get(peer)
+        if known is not None and known.number == session:
+            self._close(now, known)
+        return self._take_orders()
+
+    def stream_opened(
+        self, now: float, spec: StreamSpec, committed: IntervalSet, successes: IntervalSet
+    ) -> list[Order]:
+        """The store has the stream ready, with these indices committed."""
+        self.specs[spec.name] = spec
+        self.books[spec.name] = LeaseBook(committed, successes)
+        if len(committed):
+            self._grace_ends = now + self.config.grace_s
+        for peer, hello in self._opening.pop(spec.name, []):
+            self._hello(now, peer, hello)
+        return self._take_orders()
+
+    def stream_failed(self, stream: str, why: str) -> None:
+        """The store cannot create the stream."""
+        for peer, hello in self._opening.pop(stream, []):
+            self._outbox.append((peer, Refused(session=hello.session, code="storage", why=why)))
+
+    def committed(self, now: float, stream: str, index: int, outcome: Outcome) -> None:
+        """The episode of this index is durable."""
+        self._tell(self.books[stream].finish_commit(index, outcome), Committed(session=0, index=index))
+        self._grant(now, stream)
+
+    def rejected(self, now: float, attempt: Attempt, code: RefusalCode, why: str) -> None:
+        """The store found that the data of this attempt are not what they should be."""
+        book = self.books[attempt.stream]
+        if attempt.index in book.committing:
+            self._tell(book.cancel_commit(attempt.index), Refused(session=0, code=code, why=why, index=attempt.index))
+            self._grant(now, attempt.stream)
+            return
+        session = self._by_number.get(attempt.session)
+        episode = session.episodes.get(attempt.index) if session else None
+        if session and episode and episode.attempt == attempt:
+            self._refuse(now, session, _RefusalError(code, why, attempt.index))
+
+    def consumed(self, session: int, size: int) -> None:
+        """The writer has put this many payload bytes of a session on disk, or dropped them."""
+        owed = self.credit.consume(session, size)
+        if owed:
+            self._tell(session, Credit(session=0, bytes=owed))
+
+    def notice(self, stream: str, why: str) -> None:
+        """Tell all producers of a stream why they have to wait; empty: the reason is gone."""
+        self._notices[stream] = why
+        for session in self.sessions.values():
+            if session.stream == stream:
+                self._send(session, Notice(session=0, why=why))
+
+    def tick(self, now: float) -> list[Order]:
+        """To be called every second or so: ends silent sessions and the time of grace."""
+        for session in [s for s in self.sessions.values() if now - s.last_heard >= self.config.lease_s]:
+            self._close(now, session)
+        for stream in self.books:
+            self._grant(now, stream)
+        return self._take_orders()
+
+    def drain(self) -> None:
+        """Grant nothing more, and tell everyone to keep what is not committed."""
+        self.draining = True
+        for session in self.sessions.values():
+            self._send(session, Drain(session=0))
+
+    @property
+    def committing(self) -> int:
+        """Episodes that have arrived whole and are not yet durable."""
+        return sum(len(book.committing) for book in self.books.values())
+
+    def take_outbox(self) -> list[tuple[bytes, FromSink]]:
+        """The messages to send now, in order."""
+        taken, self._outbox = self._outbox, []
+        return taken
+
+    # --- sessions ---------------------------------------------------------------------------------------------
+
+    def _hello(self, now: float, peer: bytes, hello: Hello) -> None:
+        old = self.sessions.get(peer)
+        if old is not None and old.number == hello.session:
+            return  # a repeated Hello of the session that is open
+        if old is not None:
+            self._close(now, old)
+        why = self._hello_refusal(hello)
+        if why is not None:
+            self._outbox.append((peer, Refused(session=hello.session, code=why[0], why=why[1])))
+            return
+        if hello.spec.name not in self.specs:
+            waiting = self._opening.setdefault(hello.spec.name, [])
+            if not waiting:
+                self._orders.append(OpenStream(hello.spec))
+            waiting.append((peer, hello))
+            return
+        credit = self.credit.open(hello.session, hello.spec.min_window_bytes)
+        if not credit:
+            window = self.credit.window(hello.spec.min_window_bytes)
+            text = (
+                f"a producer of this stream needs a window of {window} bytes and {self.credit.free_bytes} are left of "
+                f"{self.config.credit_bytes}; give the sink more memory or start fewer producers"
+            )
+            self._outbox.append((peer, Refused(session=hello.session, code="too_many_producers", why=text)))
+            return
+        session = Session(peer, hello.session, hello.producer, hello.spec.name, hello.goal, now)
+        self.sessions[peer] = self._by_number[session.number] = session
+        self._welcome(session, hello.holding, credit)
+        self._grant(now, session.stream)
+
+    def _hello_refusal(self, hello: Hello) -> tuple[RefusalCode, str] | None:
+        if hello.protocol != PROTOCOL_VERSION:
+            return (
+                "protocol_version",
+                f"the sink speaks version {PROTOCOL_VERSION}, the producer {hello.protocol}; install the same release",
+            )
+        if hello.session in self._by_number or self.credit.knows(hello.session):
+            return "bad_message", f"session number {hello.session} is in use; choose a random one for each Hello"
+        if self.config.streams is not None and hello.spec.name not in self.config.streams:
+            taken = ", ".join(sorted(self.config.streams))
+            return "unknown_stream", f"stream {hello.spec.name!r} is not taken here; this sink takes {taken}"
+        try:
+            hello.spec.check()
+        except SpecError as error:
+            return "wrong_spec", str(error)
+        known = self.specs.get(hello.spec.name)
+        if known is not None and known != hello.spec:
+            rows = "; ".join(differences(known, hello.spec))
+            text = f"stream {known.name!r} has another schema: {rows}; use another stream name or the same schema"
+            return "wrong_spec", text[:4000]
+        return None
+
+    def _welcome(self, session: Session, holding: tuple[int, ...], credit: int) -> None:
+        book = self.books[session.stream]
+        leased, pending, committed, lost = [], [], [], []
+        for index in dict.fromkeys(holding):
+            if index in book.committed:
+                committed.append(index)
+            elif index in book.committing:
+                book.committing[index] = session.number
+                pending.append(index)
+            elif book.is_free(index):
+                book.lease(index, session.number)
+                leased.append(index)
+            else:
+                lost.append(index)
+        self._send(
+            session,
+            Welcome(
+                session=0,
+                epoch=self.epoch,
+                credit=credit,
+                heartbeat_s=self.config.heartbeat_s,
+                lease_s=self.config.lease_s,
+                leased=tuple(leased),
+                pending=tuple(pending),
+                committed=tuple(committed),
+                lost=tuple(lost),
+            ),
+        )
+        if self._notices.get(session.stream):
+            self._send(session, Notice(session=0, why=self._notices[session.stream]))
+        if self.draining:
+            self._send(session, Drain(session=0))
+
+    def _close(self, now: float, session: Session) -> None:
+        del self.sessions[session.peer], self._by_number[session.number]
+        self.credit.close(session.number)
+        self._orders += [Forget(episode.attempt) for episode in session.episodes.values()]
+        book = self.books[session.stream]
+        for index in [i for i, holder in book.leases.items() if holder == session.number]:
+            book.release(index)
+        self._grant(now, session.stream)
+
+    # --- messages of a session --------------------------------------------------------------------------------
+
+    def _dispatch(self, now: float, session: Session, message: FromProducer, sizes: tuple[int, ...]) -> None:
+        if sizes and not self.credit.receive(session.number, sum(sizes)):
+            raise _RefusalError("credit_exceeded", f"{sum(sizes)} payload bytes are more than the credit left")
+        if any(size > MAX_FRAME_BYTES for size in sizes):
+            raise self._drop(session, sizes, "bad_message", f"a payload frame is over {MAX_FRAME_BYTES} bytes")
+        match message:
+            case Want():
+                session.wants += message.count
+                self._grant(now, session.stream)
+            case Begin():
+                self._begin(session, message)
+            case Frames():
+                self._frames(session, message, sizes)
+            case Document():
+                if len(sizes) != 1:
+                    raise self._drop(session, sizes, "bad_message", "a Document has exactly one payload frame")
+                self._orders.append(Keep(session.stream, session.number, message.sha256, sizes[0]))
+            case End():
+                self._end(session, message, sizes)
+            case Abandon():
+                self._abandon(now, session, message.index)
+            case Ping():
+                self._send(session, Pong(session=0))
+            case Bye():
+                self._close(now, session)
+            case Hello():
+                raise AssertionError("receive() handles Hello")
+
+    def _begin(self, session: Session, message: Begin) -> None:
+        self._check_lease(session, message.index)
+        before = session.episodes.get(message.index)
+        if before is not None:
+            self._orders.append(Forget(before.attempt))
+        self._attempts += 1
+        attempt = Attempt(self._attempts, session.stream, message.index, session.number, session.producer.name)
+        session.episodes[message.index] = _Episode(attempt)
+        session.refused.discard(message.index)
+
+    def _frames(self, session: Session, message: Frames, sizes: tuple[int, ...]) -> None:
+        if message.index in session.refused:
+            self.consumed(session.number, sum(sizes))
+            return
+        episode = self._episode(session, message.index, sizes)
+        try:
+            check_frames(self.specs[session.stream], message, sizes, episode.steps)
+        except EpisodeError as error:
+            raise self._drop(session, sizes, "bad_message", str(error), message.index) from error
+        episode.steps += message.count
+        self._orders.append(Append(episode.attempt, message.first, message.count, sum(sizes)))
+
+    def _end(self, session: Session, message: End, sizes: tuple[int, ...]) -> None:
+        if message.index in session.refused:
+            self.consumed(session.number, sum(sizes))
+            return
+        episode = self._episode(session, message.index, sizes)
+        try:
+            check_end(self.specs[session.stream], message, sizes, episode.steps)
+        except EpisodeError as error:
+            raise self._drop(session, sizes, "bad_message", str(error), message.index) from error
+        del session.episodes[message.index]
+        self.books[session.stream].start_commit(message.index)
+        self._orders.append(Finish(episode.attempt, message, sum(sizes)))
+
+    def _abandon(self, now: float, session: Session, index: int) -> None:
+        book = self.books[session.stream]
+        if book.leases.get(index) != session.number:
+            return  # it was refused or committed while Abandon was on its way
+        episode = session.episodes.pop(index, None)
+        if episode is not None:
+            self._orders.append(Forget(episode.attempt))
+        book.release(index)
+        self._grant(now, session.stream)
+
+    def _check_lease(self, session: Session, index: int) -> None:
+        if self.books[session.stream].leases.get(index) != session.number:
+            raise _RefusalError("not_leased", f"index {index} is not leased to this session", index)
+
+    def _episode(self, session: Session, index: int, sizes: tuple[int, ...]) -> _Episode:
+        episode = session.episodes.get(index)
+        if episode is None:
+            raise self._drop(session, sizes, "not_leased", f"index {index} has no Begin in this session", index)
+        return episode
+
+    def _drop(
+        self, session: Session, sizes: tuple[int, ...], code: RefusalCode, why: str, index: int | None = None
+    ) -> _RefusalError:
+        """Give the credit of a payload back that nobody will write; returns the refusal to raise."""
+        self.consumed(session.number, sum(sizes))
+        return _RefusalError(code, why, index)
+
+    def _refuse(self, now: float, session: Session, refusal: _RefusalError) -> None:
+        """Tell the producer; the lease of the index is over, or without an index the whole session."""
+        self._send(session, Refused(session=0, code=refusal.code, why=str(refusal)[:4000], index=refusal.index))
+        if refusal.index is None:
+            self._close(now, session)
+            return
+        session.refused.add(refusal.index)
+        self._abandon(now, session, refusal.index)
+
+    # --- granting ---------------------------------------------------------------------------------------------
+
+    def _grant(self, now: float, stream: str) -> None:
+        """Give leases, one each in turn, to the sessions that want them; say Done where the goal is met."""
+        book = self.books[stream]
+        sessions = [s for s in self.sessions.values() if s.stream == stream]
+        met = {goal for goal in {s.goal for s in sessions} if book.is_met(goal)}
+        for session in sessions:
+            if session.goal in met and not session.told_done:
+                session.told_done = True
+                session.wants = 0
+                self._send(session, Done(session=0))
+        if self.draining or now < self._grace_ends:
+            return
+        exhausted = set(met)
+        waiting = [s for s in sessions if s.wants]
+        while waiting:
+            for session in waiting:
+                index = None if session.goal in exhausted else book.next_index(session.goal)
+                if index is None:
+                    exhausted.add(session.goal)
+                    continue
+                book.lease(index, session.number)
+                session.wants -= 1
+                self._send(session, Leased(session=0, indices=(index,)))
+            waiting = [s for s in waiting if s.wants and s.goal not in exhausted]
+
+    def _tell(self, number: int, message: FromSink) -> None:
+        session = self._by_number.get(number)
+        if session is not None:
+            self._send(session, message)
+
+    def _send(self, session: Session, message: FromSink) -> None:
+        stamped = msgspec.structs.replace(message, session=session.number, seq=session.next_out)
+        session.next_out += 1
+        self._outbox.append((session.peer, stamped))
+
+    def _take_orders(self) -> list[Order]:
+        taken, self._orders = self._orders, []
+        return taken
+
