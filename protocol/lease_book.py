@@ -8,8 +8,18 @@ succeed at all, whatever the number of workers, their order and their deaths. No
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from protocol.interval_set import IntervalSet
 from protocol.messages import Goal, Outcome
+
+
+@dataclass
+class Committing:
+    """A whole episode at the store: the attempt that it came from, and the session to tell."""
+
+    attempt: int
+    session: int
 
 
 class LeaseBook:
@@ -20,7 +30,7 @@ class LeaseBook:
         self.successes = successes
         self._taken = committed.copy()
         self.leases: dict[int, int] = {}  # index → session
-        self.committing: dict[int, int] = {}  # index → session to tell
+        self.committing: dict[int, Committing] = {}
 
     def next_index(self, goal: Goal) -> int | None:
         """The index that a producer with this goal should be given now, or None if there is none at the moment."""
@@ -56,18 +66,18 @@ class LeaseBook:
         del self.leases[index]
         self._taken.remove(index)
 
-    def start_commit(self, index: int) -> None:
+    def start_commit(self, index: int, attempt: int) -> None:
         """A whole episode has arrived under this lease: from now on it cannot be lost to another producer."""
-        self.committing[index] = self.leases.pop(index)
+        self.committing[index] = Committing(attempt, self.leases.pop(index))
 
     def finish_commit(self, index: int, outcome: Outcome) -> int:
         """The episode is durable; returns the session to tell."""
         self.committed.add(index)
         if outcome is Outcome.SUCCESS:
             self.successes.add(index)
-        return self.committing.pop(index)
+        return self.committing.pop(index).session
 
     def cancel_commit(self, index: int) -> int:
         """The episode could not be committed; the index goes back into the pool. Returns the session to tell."""
         self._taken.remove(index)
-        return self.committing.pop(index)
+        return self.committing.pop(index).session

@@ -179,7 +179,8 @@ class SinkDelivery:
     def rejected(self, now: float, attempt: Attempt, code: RefusalCode, why: str) -> None:
         """The store found that the data of this attempt are not what they should be."""
         book = self.books[attempt.stream]
-        if attempt.index in book.committing:
+        committing = book.committing.get(attempt.index)
+        if committing is not None and committing.attempt == attempt.number:
             self._tell(book.cancel_commit(attempt.index), Refused(session=0, code=code, why=why, index=attempt.index))
             self._grant(now, attempt.stream)
             return
@@ -286,7 +287,7 @@ class SinkDelivery:
             if index in book.committed:
                 committed.append(index)
             elif index in book.committing:
-                book.committing[index] = session.number
+                book.committing[index].session = session.number
                 pending.append(index)
             elif book.is_free(index):
                 book.lease(index, session.number)
@@ -383,7 +384,7 @@ class SinkDelivery:
         except EpisodeError as error:
             raise self._drop(session, sizes, "bad_message", str(error), message.index) from error
         del session.episodes[message.index]
-        self.books[session.stream].start_commit(message.index)
+        self.books[session.stream].start_commit(message.index, episode.attempt.number)
         self._orders.append(Finish(episode.attempt, message, sum(sizes)))
 
     def _abandon(self, now: float, session: Session, index: int) -> None:

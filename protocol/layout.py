@@ -1,0 +1,165 @@
+"""The layout of a shard: dataset names, row types, and where each dataset lies in the file. SPEC.md section 3.
+
+    000003.h5                                    B bytes, S steps, E episodes, D documents: capacities
+      attrs                  format_version, stream_spec (JSON), step_capacity, shard, dataset_uuid, created_ns
+      blob                   uint8[B]            JPEG frames, attribute documents and shared documents, back to back
+      steps/<column>         dtype[S, *shape]    one row per step, e.g. steps/action, steps/observations/qpos
+      steps/images/<camera>  FRAME[S]            where the step's frame lies in blob
+      documents              DOCUMENT[D]         texts that episodes share, by SHA-256
+      episodes               EPISODE[E]          one row per commit
+      seal                   SEAL[1]             written once, when the shard is full
+
+Every dataset is contiguous and allocated when the file is made, so each has one fixed offset in the file and HDF5's own
+metadata never change. All numbers are little-endian; offsets into blob count from its first byte.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.checksum import row_checksum
+from protocol.errors import DatasetError, SpecError
+from protocol.spec import StreamSpec
+
+Rows = NDArray[np.void]
+
+FORMAT_VERSION = 1
+SHARD_NAME = "{:06d}.h5"
+SHARD_PATTERN = r"(\d{6,})\.h5"
+
+FRAME = np.dtype([("offset", "<u8"), ("size", "<u4"), ("checksum", "<u4")])
+
+EPISODE = np.dtype(
+    [
+        ("index", "<u8"),
+        ("outcome", "<u4"),  # messages.Outcome
+        ("steps", "<u4"),  # T; 0 for VOID
+        ("first_step", "<u8"),  # row of its first step in every dataset below steps/
+        ("attributes_offset", "<u8"),
+        ("attributes_size", "<u4"),
+        ("frames_bytes", "<u4"),  # JPEG bytes of the episode; 0xFFFFFFFF if more
+        ("blob_end", "<u8"),  # blob bytes in use once this row is committed
+        ("group_first", "<u8"),  # row number of the first row that was synced together with this one
+        ("seed", "<u8"),
+        ("began_ns", "<u8"),  # producer's clock, Unix time
+        ("ended_ns", "<u8"),  # producer's clock, Unix time
+        ("committed_ns", "<u8"),  # sink's clock, Unix time, just before the row was written
+        ("producer", "S64"),
+        ("data_checksum", "<u8"),  # checksum.episode_checksum
+        ("row_checksum", "<u8"),  # checksum.row_checksum over all fields above, seeded with the row number
+    ]
+)
+
+DOCUMENT = np.dtype(
+    [("sha256", "S64"), ("offset", "<u8"), ("size", "<u4"), ("reserved", "<u4"), ("row_checksum", "<u8")]
+)
+
+SEAL = np.dtype([("episodes", "<u8"), ("steps", "<u8"), ("blob", "<u8"), ("sealed_ns", "<u8"), ("row_checksum", "<u8")])
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """How much one shard holds."""
+
+    blob_bytes: int
+    steps: int
+    episodes: int
+    documents: int = 256
+
+
+@dataclass(frozen=True)
+class ShardLayout:
+    """Where everything lies in one shard file. `offsets`: dataset name → byte offset in the file."""
+
+    path: Path
+    number: int
+    spec: StreamSpec
+    capacity: Capacity
+    dataset_uuid: str
+    offsets: dict[str, int]
+
+    @classmethod
+    def read(cls, path: Path) -> ShardLayout:
+        """Read it with h5py. Raises DatasetError if the file is no shard of this format."""
+        try:
+            with h5py.File(path, "r", locking=False) as file:
+                version = int(file.attrs.get("format_version", 0))
+                if version != FORMAT_VERSION:
+                    raise DatasetError(f"{path}: format version {version}; this release reads {FORMAT_VERSION}")
+                spec = StreamSpec.from_json(bytes(file.attrs["stream_spec"]))
+                offsets = {name: file[name].id.get_offset() for name in dataset_names(spec)}
+                steps = int(file.attrs["step_capacity"])
+                capacity = Capacity(len(file["blob"]), steps, len(file["episodes"]), len(file["documents"]))
+                uuid = bytes(file.attrs["dataset_uuid"]).decode()
+                return cls(path, int(file.attrs["shard"]), spec, capacity, uuid, offsets)
+        except (OSError, KeyError, SpecError, UnicodeDecodeError) as error:
+            raise DatasetError(f"{path}: not a Headrace shard: {error}") from error
+
+
+def dataset_names(spec: StreamSpec) -> list[str]:
+    """All datasets of a shard of this stream, in file order; blob is last."""
+    return [
+        "episodes",
+        "documents",
+        "seal",
+        *(f"steps/images/{camera.name}" for camera in spec.cameras),
+        *(f"steps/{column.name}" for column in spec.columns),
+        "blob",
+    ]
+
+
+def dataset_type(spec: StreamSpec, capacity: Capacity, name: str) -> tuple[np.dtype[np.generic], tuple[int, ...]]:
+    """dtype and shape of one dataset."""
+    fixed: dict[str, tuple[np.dtype[np.generic], tuple[int, ...]]] = {
+        "episodes": (EPISODE, (capacity.episodes,)),
+        "documents": (DOCUMENT, (capacity.documents,)),
+        "seal": (SEAL, (1,)),
+        "blob": (np.dtype("u1"), (capacity.blob_bytes,)),
+    }
+    if name in fixed:
+        return fixed[name]
+    if name.startswith("steps/images/"):
+        return FRAME, (capacity.steps,)
+    column = next(column for column in spec.columns if f"steps/{column.name}" == name)
+    return column.numpy_dtype, (capacity.steps, *column.shape)
+
+
+def shard_bytes(spec: StreamSpec, capacity: Capacity) -> int:
+    """Bytes that a shard reserves on disk, without HDF5's own few kB."""
+    kinds = (dataset_type(spec, capacity, name) for name in dataset_names(spec))
+    return sum(dtype.itemsize * prod(shape) for dtype, shape in kinds)
+
+
+def seal_row(row: Rows, number: int) -> None:
+    """Fill in the row_checksum of a table row, shape (), in place."""
+    row["row_checksum"] = row_checksum(row.tobytes()[:-8], number)
+
+
+def is_sound(row: np.void, number: int) -> bool:
+    """The row was written whole, and it is row `number`."""
+    return bool(row["row_checksum"] == row_checksum(row.tobytes()[:-8], number))
+
+
+def read_rows(fd: int, layout: ShardLayout, name: str, first: int) -> Rows:
+    """The sound rows of a table from row `first` up to the first that is not: a structured array, possibly empty."""
+    dtype, (total,) = dataset_type(layout.spec, layout.capacity, name)
+    sound: list[Rows] = []
+    batch = 64
+    while first < total:
+        count = min(batch, total - first)
+        data = os.pread(fd, count * dtype.itemsize, layout.offsets[name] + first * dtype.itemsize)
+        rows: Rows = np.frombuffer(data[: len(data) // dtype.itemsize * dtype.itemsize], dtype)
+        good = next((i for i, row in enumerate(rows) if not is_sound(row, first + i)), len(rows))
+        sound.append(rows[:good])
+        first += good
+        if good < count:
+            break
+        batch = 4096
+    return np.concatenate(sound) if sound else np.empty(0, dtype)

@@ -1,0 +1,161 @@
+"""Reading a shard while it grows: only committed episodes, never a torn one, and never in the writer's way.
+
+h5py is used once, to learn the offsets. After that rows and frames are read with `pread`, because an h5py file that is
+held open serves small reads from its own buffers, which are stale after the writer's `pwrite`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.checksum import episode_checksum, frame_checksum
+from protocol.errors import CorruptionError, DatasetError
+from protocol.layout import DOCUMENT, SEAL, ShardLayout, dataset_type, is_sound, read_rows
+from protocol.messages import Outcome
+from protocol.spec import StreamSpec
+
+
+class ShardView:
+    """One shard, read-only. `rows`: the committed rows seen so far, EPISODE[n]."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises DatasetError if `path` is no shard."""
+        self.layout = ShardLayout.read(path)
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.rows = read_rows(self._fd, self.layout, "episodes", 0)
+
+    def __enter__(self) -> ShardView:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; views of its episodes cannot be read any more."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    @property
+    def spec(self) -> StreamSpec:
+        """The stream's schema."""
+        return self.layout.spec
+
+    @property
+    def sealed(self) -> bool:
+        """The shard is full and never changes again."""
+        row = np.frombuffer(self._read("seal", 0, 1), SEAL)[0]
+        return is_sound(row, 0)
+
+    def refresh(self) -> int:
+        """Look for new commits; returns how many there are."""
+        new = read_rows(self._fd, self.layout, "episodes", len(self.rows))
+        if len(new):
+            self.rows = np.concatenate([self.rows, new])
+        return len(new)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def episode(self, number: int) -> EpisodeView:
+        """The episode of row `number`, 0 ≤ number < len(self)."""
+        return EpisodeView(self, number)
+
+    def document(self, sha256: str) -> bytes:
+        """A document that an episode refers to. Raises DatasetError if the shard does not have it."""
+        for row in np.frombuffer(self._read("documents", 0, self.layout.capacity.documents), DOCUMENT):
+            if row["sha256"] == sha256.encode():
+                return self.blob(int(row["offset"]), int(row["size"]))
+        raise DatasetError(f"{self.layout.path}: no document {sha256}")
+
+    def blob(self, offset: int, size: int) -> bytes:
+        """Bytes of the blob."""
+        if offset + size > self.layout.capacity.blob_bytes:
+            raise CorruptionError(f"{self.layout.path}: bytes {offset} to {offset + size} lie beyond the blob")
+        return os.pread(self._fd, size, self.layout.offsets["blob"] + offset)
+
+    def steps(self, name: str, first: int, count: int) -> NDArray[Any]:
+        """Rows [first, first + count) of a dataset, e.g. `steps/action`."""
+        dtype, shape = dataset_type(self.spec, self.layout.capacity, name)
+        if first + count > shape[0]:
+            raise CorruptionError(f"{self.layout.path}: steps {first} to {first + count} lie beyond {name}")
+        return np.frombuffer(self._read(name, first, count), dtype).reshape(count, *shape[1:])
+
+    def _read(self, name: str, first: int, count: int) -> bytes:
+        dtype, shape = dataset_type(self.spec, self.layout.capacity, name)
+        row = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+        data = os.pread(self._fd, row * count, self.layout.offsets[name] + row * first)
+        if len(data) != row * count:
+            raise CorruptionError(f"{self.layout.path}: {name} is cut off; the file was truncated")
+        return data
+
+
+class EpisodeView:
+    """One committed episode of a shard."""
+
+    def __init__(self, shard: ShardView, number: int) -> None:
+        self.shard = shard
+        self.number = number
+        self.row = shard.rows[number]
+
+    @property
+    def index(self) -> int:
+        """The index inside the stream."""
+        return int(self.row["index"])
+
+    @property
+    def outcome(self) -> Outcome:
+        """SUCCESS, FAILURE, or VOID (no steps)."""
+        return Outcome(int(self.row["outcome"]))
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return int(self.row["steps"])
+
+    @property
+    def producer(self) -> str:
+        """Who made it."""
+        return bytes(self.row["producer"]).decode(errors="replace")
+
+    def attributes(self) -> dict[str, Any]:
+        """The attribute document."""
+        data: dict[str, Any] = msgspec.json.decode(self._attribute_bytes(), type=dict[str, Any])
+        return data
+
+    def column(self, name: str) -> NDArray[Any]:
+        """dtype[T, *shape] of a column, e.g. `action`."""
+        return self.shard.steps(f"steps/{name}", int(self.row["first_step"]), self.steps)
+
+    def frame_table(self, camera: str) -> NDArray[Any]:
+        """FRAME[T]: where each frame of a camera lies in the blob."""
+        return self.shard.steps(f"steps/images/{camera}", int(self.row["first_step"]), self.steps)
+
+    def frame(self, camera: str, step: int) -> bytes:
+        """The JPEG bytes of one step."""
+        place = self.shard.steps(f"steps/images/{camera}", int(self.row["first_step"]) + step, 1)[0]
+        return self.shard.blob(int(place["offset"]), int(place["size"]))
+
+    def check(self) -> None:
+        """Read everything and compare the checksums. Raises CorruptionError that names the place."""
+        where = f"{self.shard.layout.path}: row {self.number}, index {self.index}"
+        tables = {camera.name: self.frame_table(camera.name) for camera in self.shard.spec.cameras}
+        for camera, table in tables.items():
+            for step, place in enumerate(table):
+                data = self.shard.blob(int(place["offset"]), int(place["size"]))
+                if frame_checksum(data) != int(place["checksum"]):
+                    raise CorruptionError(f"{where}: camera {camera!r}, step {step}: frame differs from its checksum")
+        columns = [self.column(column.name) for column in self.shard.spec.columns] if self.steps else []
+        checksums = [np.ascontiguousarray(table["checksum"]) for table in tables.values()]
+        if episode_checksum(checksums, columns, self._attribute_bytes()) != int(self.row["data_checksum"]):
+            raise CorruptionError(f"{where}: the columns or attributes differ from the episode's checksum")
+
+    def _attribute_bytes(self) -> bytes:
+        return self.shard.blob(int(self.row["attributes_offset"]), int(self.row["attributes_size"]))
+

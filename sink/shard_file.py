@@ -1,0 +1,75 @@
+"""Creating a shard: the only moment at which HDF5 writes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+from h5py import h5d, h5p, h5s, h5t
+
+from protocol.errors import DiskFullError
+from protocol.layout import FORMAT_VERSION, SHARD_NAME, Capacity, ShardLayout, dataset_names, dataset_type, shard_bytes
+from protocol.spec import StreamSpec
+from sink.disk import sync_directory
+
+PREPARING = ".preparing"
+# Datasets begin at a page, so that no write of one touches the page of another.
+_ALIGNMENT = 4096
+# Left free on the file system after a reservation: room for the logs of others.
+DISK_RESERVE_BYTES = 64 << 20
+
+
+def create_shard(folder: Path, number: int, spec: StreamSpec, capacity: Capacity, dataset_uuid: str) -> ShardLayout:
+    """Make the file whole, reserve its space, sync it and give it its name. Raises DiskFullError."""
+    path = folder / SHARD_NAME.format(number)
+    draft = path.with_name(path.name + PREPARING)
+    needed = shard_bytes(spec, capacity)
+    free = shutil.disk_usage(folder).free
+    if free < needed + DISK_RESERVE_BYTES:
+        raise _disk_full(path, needed, free)
+    try:
+        _write_metadata(draft, number, spec, capacity, dataset_uuid)
+        with open(draft, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+            os.fsync(file.fileno())
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _disk_full(path, needed, shutil.disk_usage(folder).free) from error
+        raise
+    os.rename(draft, path)
+    sync_directory(folder)
+    return ShardLayout.read(path)
+
+
+def _disk_full(path: Path, needed: int, free: int) -> DiskFullError:
+    return DiskFullError(
+        f"disk full: {path} needs {(needed + DISK_RESERVE_BYTES) / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; "
+        "free some space (collection goes on by itself), or start the sink with a smaller --shard-mib"
+    )
+
+
+def _write_metadata(path: Path, number: int, spec: StreamSpec, capacity: Capacity, dataset_uuid: str) -> None:
+    with h5py.File(path, "w", alignment_threshold=_ALIGNMENT, alignment_interval=_ALIGNMENT, locking=False) as file:
+        file.attrs["format_version"] = FORMAT_VERSION
+        file.attrs["stream_spec"] = np.bytes_(spec.to_json())
+        file.attrs["step_capacity"] = capacity.steps
+        file.attrs["shard"] = number
+        file.attrs["dataset_uuid"] = np.bytes_(dataset_uuid.encode())
+        file.attrs["created_ns"] = time.time_ns()
+        links = h5p.create(h5p.LINK_CREATE)
+        links.set_create_intermediate_group(True)
+        for name in dataset_names(spec):
+            dtype, shape = dataset_type(spec, capacity, name)
+            plan = h5p.create(h5p.DATASET_CREATE)
+            plan.set_layout(h5d.CONTIGUOUS)
+            # Early and never: the place is fixed now, and nothing is written to it.
+            plan.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+            plan.set_fill_time(h5d.FILL_TIME_NEVER)
+            space = h5s.create_simple(shape)
+            h5d.create(file.id, name.encode(), h5t.py_create(dtype, logical=True), space, plan, links)

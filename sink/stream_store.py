@@ -1,0 +1,225 @@
+"""The shards of one stream: one that is written, the next one in preparation, and the full ones behind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from protocol.checksum import Buffer
+from protocol.errors import CorruptionError, HeadraceError, SpecError
+from protocol.interval_set import IntervalSet
+from protocol.layout import EPISODE, SHARD_PATTERN, Capacity, ShardLayout
+from protocol.messages import End, Outcome
+from protocol.orders import Attempt
+from protocol.spec import StreamSpec, differences
+from sink.disk import Disk
+from sink.episode import EpisodeUnderWay, RejectedError, column_frames
+from sink.shard_file import PREPARING, create_shard
+from sink.shard_writer import ShardWriter
+
+# The next shard is made when the current one is this full: early enough, and a small dataset reserves one only.
+PREPARE_AT = 0.5
+# Documents are kept in memory, the least recently sent are dropped; producers send theirs again in every session.
+MAX_DOCUMENTS_BYTES = 64 << 20
+
+
+class NotReadyError(Exception):
+    """The next shard is needed and not there yet; try again when the store says so."""
+
+
+def plan_capacity(spec: StreamSpec, shard_bytes: int) -> Capacity:
+    """How a shard of about `shard_bytes` is divided.
+
+    Steps: as many as would come in if JPEG made frames 40 times smaller, more than it does at quality 90, so that the
+    blob fills first; columns never take more than the blob.
+    """
+    per_step = max(spec.row_bytes, sum(camera.raw_bytes for camera in spec.cameras) // 40, 512)
+    steps = max(shard_bytes // per_step, spec.max_steps)
+    return Capacity(blob_bytes=shard_bytes, steps=steps, episodes=max(256, min(steps, shard_bytes // 4096)))
+
+
+class StreamStore:
+    """Everything that is written for one stream. Used by the writer thread only."""
+
+    def __init__(self, folder: Path, spec: StreamSpec, shard_bytes: int, dataset_uuid: str, disk: Disk, pool: Executor):
+        """Open what is there, or create the first shard. Raises DatasetError, DiskFullError, OSError."""
+        self.spec = spec
+        self._folder, self._disk, self._pool, self._uuid = folder, disk, pool, dataset_uuid
+        self._capacity = plan_capacity(spec, shard_bytes)
+        self._documents: dict[str, bytes] = {}
+        self._underway: dict[int, EpisodeUnderWay] = {}  # by attempt number
+        self._full: list[ShardWriter] = []
+        self._next: Future[ShardLayout] | None = None
+        self._recover()
+
+    def _recover(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for draft in self._folder.glob(f"*{PREPARING}"):
+            draft.unlink()
+        layouts = [ShardLayout.read(path) for path in existing_shards(self._folder)]
+        for layout in layouts:
+            if layout.spec != self.spec:
+                rows = "; ".join(differences(layout.spec, self.spec))
+                raise SpecError(f"{layout.path} has another schema: {rows}")
+        writers = [ShardWriter(self._disk, layout) for layout in layouts]
+        self._note_committed(writers)
+        while writers and writers[-1].recovered.sealed:
+            writers.pop().close()
+        # An empty shard at the end was prepared for later; only one of those is kept in use at a time.
+        while len(writers) > 1 and not writers[-1].rows and not writers[-2].recovered.sealed:
+            spare = writers.pop()
+            spare.close()
+            spare.path.unlink()
+        if writers:
+            self.active = writers.pop()
+        else:
+            number = layouts[-1].number + 1 if layouts else 0
+            self.active = ShardWriter(self._disk, self._create(number))
+        for writer in writers:
+            if writer.recovered.sealed:
+                writer.close()
+            else:
+                self._full.append(writer)
+
+    def _note_committed(self, writers: Sequence[ShardWriter]) -> None:
+        rows = np.concatenate([w.recovered.rows for w in writers]) if writers else np.empty(0, EPISODE)
+        indices = rows["index"].astype(np.int64)
+        self.committed = IntervalSet.from_array(indices)
+        if len(self.committed) != len(indices):
+            values, counts = np.unique(indices, return_counts=True)
+            raise CorruptionError(
+                f"{self._folder}: index {values[counts > 1][0]} is committed twice; was a shard copied into the "
+                "folder? `headrace verify` names the places"
+            )
+        self.successes = IntervalSet.from_array(indices[rows["outcome"] == int(Outcome.SUCCESS)])
+
+    def _create(self, number: int) -> ShardLayout:
+        return create_shard(self._folder, number, self.spec, self._capacity, self._uuid)
+
+    # --- episodes ---------------------------------------------------------------------------------------------
+
+    def keep_document(self, sha256: str, data: bytes) -> None:
+        """Remember a document until episodes refer to it."""
+        self._documents.pop(sha256, None)
+        self._documents[sha256] = data
+        while sum(map(len, self._documents.values())) > MAX_DOCUMENTS_BYTES:
+            self._documents.pop(next(iter(self._documents)))
+
+    def append(self, attempt: Attempt, frames: Sequence[Buffer]) -> None:
+        """Write frames. Raises RejectedError, NotReadyError."""
+        episode = self._underway.get(attempt.number)
+        if episode is None:
+            episode = EpisodeUnderWay(attempt, self.spec, self.active)
+            self._underway[attempt.number] = episode
+        episode.check(frames)
+        self._make_room(episode, sum(map(len, frames)))
+        episode.append(frames)
+
+    def finish(self, attempt: Attempt, end: End, payload: Sequence[Buffer]) -> None:
+        """Write the rest of an episode; it is in the next commit. Raises RejectedError, NotReadyError."""
+        episode = self._underway.get(attempt.number)
+        if episode is None:
+            episode = EpisodeUnderWay(attempt, self.spec, self.active)
+            self._underway[attempt.number] = episode
+        attributes, columns = column_frames(end, payload)
+        episode.check_end(end, attributes, columns)
+        missing = [name for name in end.documents if name not in self._documents]
+        if missing:
+            raise RejectedError("bad_message", f"index {end.index}: document {missing[0]} was never sent")
+        size = len(attributes) + sum(len(self._documents[name]) for name in end.documents)
+        self._make_room(episode, size, end.steps, len(end.documents))
+        shard = episode.shard
+        for name in end.documents:
+            if not shard.has_document(name):
+                shard.append_document(name, self._documents[name])
+        row = episode.row(end)
+        row["first_step"] = shard.append_steps(episode.tables(), columns, end.steps) if end.steps else shard.step_tail
+        row["attributes_offset"], row["attributes_size"] = shard.append_blob([attributes]), len(attributes)
+        shard.add_row(row)
+        self.forget(attempt)
+
+    def forget(self, attempt: Attempt) -> None:
+        """Drop an attempt; its frames stay behind as unused bytes."""
+        episode = self._underway.pop(attempt.number, None)
+        if episode is not None:
+            episode.leave()
+
+    # --- shards -----------------------------------------------------------------------------------------------
+
+    def _make_room(self, episode: EpisodeUnderWay, size: int, steps: int = 0, documents: int = 0) -> None:
+        """See that the episode lies in the active shard and that this much more fits there."""
+        before = 0 if episode.shard is self.active else episode.frames_bytes
+        if not self.active.fits(before + size, steps, 1, documents):
+            self._check_fits_empty(episode, size)
+            self._roll()
+        if episode.shard is not self.active:
+            episode.move(self.active)
+        if self.active.fill >= PREPARE_AT:
+            self.prepare()
+
+    def _check_fits_empty(self, episode: EpisodeUnderWay, size: int) -> None:
+        total = episode.frames_bytes + size
+        if total > self._capacity.blob_bytes:
+            raise RejectedError(
+                "bad_message",
+                f"index {episode.attempt.index}: an episode of {total / 1e6:.0f} MB does not fit a shard of "
+                f"{self._capacity.blob_bytes / 1e6:.0f} MB; start the sink with a larger --shard-mib",
+            )
+
+    def prepare(self) -> None:
+        """Begin to make the next shard in the background, if that has not happened yet."""
+        if self._next is None:
+            self._next = self._pool.submit(self._create, self.active.layout.number + 1)
+
+    def _roll(self) -> None:
+        """Go on with the next shard. Raises NotReadyError; DiskFullError or OSError if it could not be made."""
+        self.prepare()
+        assert self._next is not None
+        if not self._next.done():
+            raise NotReadyError
+        ready, self._next = self._next, None
+        layout = ready.result()
+        self._full.append(self.active)
+        self.active = ShardWriter(self._disk, layout)
+
+    @property
+    def preparing(self) -> Future[ShardLayout] | None:
+        """The next shard, while it is being made or waits to be used."""
+        return self._next
+
+    def commit(self) -> int:
+        """Make all finished episodes durable; returns how many. Full shards that nobody needs any more are sealed."""
+        count = sum(shard.commit() for shard in (*self._full, self.active))
+        for shard in [s for s in self._full if not s.open_episodes]:
+            self._full.remove(shard)
+            self._pool.submit(_seal, shard)
+        return count
+
+    def close(self) -> None:
+        """Commit, and remove a next shard that was not needed."""
+        self.commit()
+        for episode in self._underway.values():
+            episode.leave()
+        for shard in self._full:
+            _seal(shard)
+        if self._next is not None and not self._next.cancel():
+            # It may have failed on a full disk; then there is nothing to remove.
+            with suppress(OSError, HeadraceError):
+                self._next.result().path.unlink()
+        self.active.close()
+
+
+def existing_shards(folder: Path) -> list[Path]:
+    """The shards of a stream in order of their numbers."""
+    found = {int(m[1]): path for path in folder.glob("*.h5") if (m := re.fullmatch(SHARD_PATTERN, path.name))}
+    return [found[number] for number in sorted(found)]
+
+
+def _seal(shard: ShardWriter) -> None:
+    shard.seal()
+    shard.close()
