@@ -148,6 +148,11 @@ class ProducerDelivery:
         if held and self.ready:
             self._queue.append(Outgoing(Abandon(session=0, index=index)))
 
+    def begin_again(self, index: int) -> None:
+        """Forget what was recorded of an episode that has not ended, and begin it again under the same lease."""
+        if index in self._episodes:
+            self._episodes[index] = _Episode([Outgoing(Begin(session=0, index=index))])
+
     def bye(self) -> None:
         """End the session; what is not committed goes back to the sink's pool."""
         if self.ready:
@@ -208,7 +213,7 @@ class ProducerDelivery:
         out: list[Outgoing] = []
         while self._queue:
             out.append(self._stamp(self._queue.popleft()))
-        if self.ready:
+        if self.ready and not self.finished:
             for episode in self._episodes.values():
                 while episode.sent < len(episode.parts) and self._may_send(episode.parts[episode.sent], out):
                     out.append(self._stamp(episode.parts[episode.sent]))

@@ -50,7 +50,7 @@ from protocol.messages import (
 )
 from protocol.orders import Append, Attempt, Finish, Forget, Keep, OpenStream, Order
 from protocol.payload import check_end, check_frames
-from protocol.spec import MAX_FRAME_BYTES, StreamSpec, differences
+from protocol.spec import MAX_DOCUMENT_BYTES, MAX_FRAME_BYTES, StreamSpec, differences
 
 
 @dataclass(frozen=True)
@@ -338,8 +338,9 @@ class SinkDelivery:
             case Frames():
                 self._frames(session, message, sizes)
             case Document():
-                if len(sizes) != 1:
-                    raise self._drop(session, sizes, "bad_message", "a Document has exactly one payload frame")
+                if len(sizes) != 1 or not 1 <= sizes[0] <= MAX_DOCUMENT_BYTES:
+                    why = f"a Document has one payload frame of 1 to {MAX_DOCUMENT_BYTES} bytes, found {sizes}"
+                    raise self._drop(session, sizes, "bad_message", why)
                 self._orders.append(Keep(session.stream, session.number, message.sha256, sizes[0]))
             case End():
                 self._end(session, message, sizes)

@@ -25,6 +25,8 @@ MAX_CAMERAS = 16
 MAX_SIDE = 8192
 MAX_STEPS = 1_000_000
 MIN_WINDOW_BYTES = 256 * 1024
+# A document fits every window.
+MAX_DOCUMENT_BYTES = MIN_WINDOW_BYTES
 
 DTYPES = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
 

@@ -1,0 +1,205 @@
+"""An episode while it is recorded: checks every step against the stream's spec, on the side that can mend it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from protocol import jpeg
+from protocol.checksum import episode_checksum, frame_checksum
+from protocol.errors import EpisodeError
+from protocol.messages import End, Outcome
+from protocol.spec import MAX_ATTRIBUTE_BYTES, MAX_DOCUMENT_BYTES, Column, StreamSpec
+
+if TYPE_CHECKING:
+    from producers.publisher import Publisher
+
+# Frames are sent when this much has gathered, so that small ones share a message.
+_BATCH_BYTES = 128 * 1024
+
+Image = NDArray[np.uint8] | bytes
+
+
+class Episode:
+    """One episode of a leased index. Use it with `with`; an exception inside gives the index back to the sink."""
+
+    def __init__(self, publisher: Publisher, index: int, spec: StreamSpec, quality: int) -> None:
+        self.index = index
+        self.steps = 0
+        self.encode_s = 0.0  # spent in JPEG encoding [s]
+        self._publisher, self._spec, self._quality = publisher, spec, quality
+        self._began_ns = time.time_ns()
+        self._rows: dict[str, list[NDArray[np.generic]]] = {column.name: [] for column in spec.columns}
+        self._checksums: dict[str, list[int]] = {camera.name: [] for camera in spec.cameras}
+        self._pending: list[bytes] = []
+        self._pending_bytes = self._sent_steps = 0
+        self._ended = False
+
+    def __enter__(self) -> Episode:
+        self._publisher.machine_begin(self.index)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._ended:
+            return
+        self._publisher.machine_abandon(self.index)
+        if kind is None:
+            raise EpisodeError(f"index {self.index}: the episode was left without finish() or fail()")
+
+    @property
+    def lost(self) -> bool:
+        """The index was given to another producer meanwhile; what is recorded here is dropped."""
+        return not self._publisher.holds(self.index)
+
+    def step(self, columns: Mapping[str, ArrayLike], images: Mapping[str, Image] | None = None) -> None:
+        """Record one step.
+
+        columns: every column of the spec, dtype[*shape] each. images: every camera of the spec, upright RGB
+        uint8[H, W, 3] or JPEG bytes. Raises EpisodeError for whatever does not fit, RefusedError if the sink refused.
+        """
+        images = images or {}
+        where = f"index {self.index}, step {self.steps}"
+        if self.steps >= self._spec.max_steps:
+            raise EpisodeError(f"{where}: the stream allows {self._spec.max_steps} steps an episode (max_steps)")
+        _check_names(where, "column", self._rows, columns)
+        _check_names(where, "camera", self._checksums, images)
+        rows = [_row(where, column, columns[column.name]) for column in self._spec.columns]
+        frames = [self._encode(where, position, images) for position in range(len(self._spec.cameras))]
+        size = sum(map(len, frames))
+        if size > self._spec.max_step_frames_bytes:
+            raise EpisodeError(f"{where}: {size} bytes of JPEG are over {self._spec.max_step_frames_bytes} a step")
+        for column, row in zip(self._spec.columns, rows, strict=True):
+            self._rows[column.name].append(row)
+        for camera, frame in zip(self._spec.cameras, frames, strict=True):
+            self._checksums[camera.name].append(frame_checksum(frame))
+        if self._pending_bytes + size > self._spec.max_step_frames_bytes:
+            self._flush()
+        self._pending += frames
+        self._pending_bytes += size
+        self.steps += 1
+        if self._pending_bytes >= _BATCH_BYTES:
+            self._flush()
+
+    def finish(
+        self,
+        success: bool,
+        attributes: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        documents: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """End the episode: it is sent, and becomes part of the dataset when the sink has made it durable.
+
+        attributes: whatever describes the episode, as JSON. documents: name → bytes that many episodes share (a model
+        XML): stored once a shard; the attributes get `documents: {name: sha256}`.
+        """
+        if not self.steps:
+            raise EpisodeError(f"index {self.index}: the episode has no steps; use fail() to record that it failed")
+        self._flush()
+        columns = [np.stack(self._rows[column.name]) for column in self._spec.columns]
+        outcome = Outcome.SUCCESS if success else Outcome.FAILURE
+        self._end(outcome, columns, {"success": success, "steps": self.steps, **(attributes or {})}, seed, documents)
+
+    def fail(self, why: str, attributes: Mapping[str, Any] | None = None, seed: int = 0) -> None:
+        """Record that this index failed, without storing its steps. The index counts as done."""
+        if self.steps:
+            # Frames may be on their way; Begin makes the sink forget them.
+            self._publisher.machine_abandon(self.index, begin_again=True)
+            self._checksums = {name: [] for name in self._checksums}
+        attributes = {"success": False, "steps": self.steps, "why": why, **(attributes or {})}
+        self.steps = 0
+        self._end(Outcome.VOID, [], attributes, seed, None)
+
+    def _end(
+        self,
+        outcome: Outcome,
+        columns: list[NDArray[Any]],
+        attributes: Mapping[str, Any],
+        seed: int,
+        documents: Mapping[str, bytes] | None,
+    ) -> None:
+        documents = documents or {}
+        data = _attributes(self.index, {**attributes, "seed": seed}, documents)
+        checksums = [np.array(self._checksums[camera.name], "<u4") for camera in self._spec.cameras]
+        end = End(
+            session=0,
+            index=self.index,
+            outcome=outcome,
+            steps=self.steps,
+            seed=seed,
+            began_ns=self._began_ns,
+            ended_ns=time.time_ns(),
+            checksum=episode_checksum(checksums, columns, data),
+        )
+        payload = [data, *(column.data.cast("B") for column in columns)]
+        self._publisher.machine_end(end, payload, list(documents.values()))
+        self._ended = True
+
+    def _encode(self, where: str, position: int, images: Mapping[str, Image]) -> bytes:
+        camera = self._spec.cameras[position]
+        image = images[camera.name]
+        if isinstance(image, bytes):
+            jpeg.check(image, camera)
+            return image
+        expected = (camera.height, camera.width, 3)
+        if image.dtype != np.uint8 or image.shape != expected:
+            raise EpisodeError(
+                f"{where}, camera {camera.name!r}: expected uint8{list(expected)} upright RGB or JPEG bytes, "
+                f"found {image.dtype}{list(image.shape)}"
+            )
+        began = time.perf_counter()
+        data = jpeg.encode(image, self._quality)
+        self.encode_s += time.perf_counter() - began
+        return data
+
+    def _flush(self) -> None:
+        if self._pending:
+            count = self.steps - self._sent_steps
+            self._publisher.machine_frames(self.index, self._sent_steps, count, self._pending)
+            self._sent_steps = self.steps
+            self._pending, self._pending_bytes = [], 0
+
+
+def _check_names(where: str, kind: str, expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    missing = [name for name in expected if name not in found]
+    unknown = [name for name in found if name not in expected]
+    if missing or unknown:
+        raise EpisodeError(
+            f"{where}: expected the {kind}s {sorted(expected)}; missing {sorted(missing)}, unknown {sorted(unknown)}"
+        )
+
+
+def _row(where: str, column: Column, value: ArrayLike) -> NDArray[np.generic]:
+    array = np.asarray(value)
+    if array.shape != column.shape:
+        raise EpisodeError(
+            f"{where}, column {column.name!r}: expected shape {list(column.shape)}, found {list(array.shape)}"
+        )
+    if not np.can_cast(array.dtype, column.numpy_dtype, casting="same_kind"):
+        raise EpisodeError(f"{where}, column {column.name!r}: expected {column.dtype}, found {array.dtype}")
+    row: NDArray[np.generic] = array.astype(column.numpy_dtype)
+    if column.numpy_dtype.kind == "f" and not column.allow_nan and not np.isfinite(row).all():
+        raise EpisodeError(f"{where}, column {column.name!r}: NaN or infinity, which the spec forbids: {row.tolist()}")
+    return row
+
+
+def _attributes(index: int, attributes: Mapping[str, Any], documents: Mapping[str, bytes]) -> bytes:
+    named = {name: hashlib.sha256(data).hexdigest() for name, data in documents.items()}
+    for name, data in documents.items():
+        if len(data) > MAX_DOCUMENT_BYTES:
+            raise EpisodeError(f"index {index}: document {name!r} has {len(data)} bytes; at most {MAX_DOCUMENT_BYTES}")
+    full = {**attributes, **({"documents": named} if named else {})}
+    try:
+        data = msgspec.json.encode(full)
+    except (TypeError, ValueError) as error:
+        raise EpisodeError(f"index {index}: the attributes cannot be written as JSON: {error}") from error
+    if len(data) > MAX_ATTRIBUTE_BYTES:
+        raise EpisodeError(
+            f"index {index}: the attributes take {len(data)} bytes of JSON; at most {MAX_ATTRIBUTE_BYTES} are allowed"
+        )
+    return data

@@ -1,0 +1,303 @@
+"""The publishing API: send episodes of any simulator to a sink, and never lose or double one.
+
+    with Publisher("tcp://127.0.0.1:5555", spec, Goal(successes=100)) as publisher:
+        for index in publisher.leases():
+            with publisher.episode(index) as episode:
+                ...
+                episode.step({"action": action, "observations/qpos": qpos}, {"front": image})
+                episode.finish(success=True)
+
+A thread of its own speaks to the sink (heartbeats, acknowledgements, reconnection), so a step never waits for the
+network; a new lease waits while too much is unacknowledged.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import zmq
+
+from producers.episode import Episode
+from protocol.checksum import Buffer
+from protocol.errors import ConfigurationError, HeadraceError, RefusedError
+from protocol.jpeg import DEFAULT_QUALITY
+from protocol.messages import End, Goal, Producer, decode_from_sink, encode
+from protocol.producer_delivery import Event, ProducerDelivery
+from protocol.spec import MAX_FRAME_BYTES, StreamSpec
+
+log = logging.getLogger("headrace.publisher")
+
+_TICK_MS = 100
+_SAY_AGAIN_S = 10.0
+
+
+@dataclass(frozen=True)
+class PublisherConfig:
+    """name: shown to people; default host:pid. jpeg_quality: 1 to 100, for images given as arrays.
+
+    max_ahead_bytes, max_ahead_episodes: a new lease waits while more than this is unacknowledged.
+    """
+
+    name: str = ""
+    jpeg_quality: int = DEFAULT_QUALITY
+    max_ahead_bytes: int = 128 << 20
+    max_ahead_episodes: int = 8
+
+
+class Publisher:
+    """One producer of one stream."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        spec: StreamSpec,
+        goal: Goal,
+        config: PublisherConfig | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        """Connects in the background; a sink that is not there yet is waited for.
+
+        on_event: called in the publisher's thread with each `Event` (committed, notice, drain, …), for displays.
+        Raises SpecError, ConfigurationError.
+        """
+        spec.check()
+        self.spec, self.endpoint = spec, endpoint
+        self.config = config or PublisherConfig()
+        self.waited_s = 0.0  # the user's thread waited for the sink this long [s]
+        self.committed = 0
+        name = self.config.name or f"{socket.gethostname()}:{os.getpid()}"
+        me = Producer(name[:64], socket.gethostname()[:255], os.getpid())
+        self._machine = ProducerDelivery(me, spec, goal, time.monotonic(), lambda: secrets.randbits(62))
+        self._on_event = on_event
+        self._changed = threading.Condition()
+        self._granted: deque[int] = deque()
+        self._asked = self._done = self._closing = False
+        self._error: BaseException | None = None
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._identity = b"h" + uuid.uuid4().bytes
+        self._context = zmq.Context()
+        self._socket = self._connect()
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(flush=kind is None)
+
+    def leases(self) -> Iterator[int]:
+        """The indices to produce, one by one, until the goal is met and everything of ours is committed.
+
+        Raises RefusedError if the sink refuses this producer or one of its episodes.
+        """
+        while (index := self._next_lease()) is not None:
+            yield index
+        self.flush()
+
+    def episode(self, index: int) -> Episode:
+        """Record the episode of a leased index."""
+        return Episode(self, index, self.spec, self.config.jpeg_quality)
+
+    def flush(self) -> None:
+        """Wait until every ended episode is committed. Raises RefusedError."""
+        with self._changed:
+            self._wait(lambda: not self._machine.unacknowledged)
+
+    def close(self, flush: bool = True) -> None:
+        """Leave the sink; what is not committed goes back to its pool (after a flush there is nothing)."""
+        try:
+            if flush and self._error is None:
+                self.flush()
+        finally:
+            with self._changed:
+                self._closing = True
+                self._machine.bye()
+            self._rouse()
+            self._thread.join()
+            self._socket.close(linger=500)
+            self._context.term()
+            os.close(self._wake)
+
+    def holds(self, index: int) -> bool:
+        """The index is leased to us, or its episode waits for its commit."""
+        with self._changed:
+            return self._machine.holds(index)
+
+    # --- for Episode ------------------------------------------------------------------------------------------
+
+    def machine_begin(self, index: int) -> None:
+        """Begin the episode of a leased index."""
+        self._do(lambda: self._machine.begin(index))
+
+    def machine_frames(self, index: int, first: int, count: int, frames: Sequence[Buffer]) -> None:
+        """Send the frames of `count` steps."""
+        self._do(lambda: self._machine.frames(index, first, count, frames))
+
+    def machine_end(self, end: End, payload: Sequence[Buffer], documents: Sequence[bytes]) -> None:
+        """Send the end of an episode."""
+        self._do(lambda: self._machine.end(end, payload, documents))
+
+    def machine_abandon(self, index: int, begin_again: bool = False) -> None:
+        """Give an index back, or keep it and begin its episode again."""
+        if begin_again:
+            self._do(lambda: self._machine.begin_again(index))
+        else:
+            with self._changed:
+                self._machine.abandon(index)
+            self._rouse()
+
+    # --- the user's thread ------------------------------------------------------------------------------------
+
+    def _do(self, action: Callable[[], None]) -> None:
+        with self._changed:
+            self._raise_error()
+            action()
+        self._rouse()
+
+    def _next_lease(self) -> int | None:
+        with self._changed:
+            self._wait(self._has_room)
+            self._wait(self._lease_or_end)
+            if not self._granted:
+                return None
+            self._asked = False
+            return self._granted.popleft()
+
+    def _lease_or_end(self) -> bool:
+        """Ask, unless that was done; asked again when a granted index was lost."""
+        if not (self._granted or self._asked or self._done):
+            self._asked = True
+            self._machine.want(1)
+            self._rouse()
+        return bool(self._granted) or self._done
+
+    def _has_room(self) -> bool:
+        machine = self._machine
+        return (
+            machine.unacknowledged < self.config.max_ahead_episodes
+            and machine.unacknowledged_bytes <= self.config.max_ahead_bytes
+        )
+
+    def _wait(self, ready: Callable[[], bool]) -> None:
+        began = time.monotonic()
+        said = began
+        while True:
+            self._raise_error()
+            if ready():
+                break
+            self._changed.wait(1.0)
+            if time.monotonic() - said > _SAY_AGAIN_S and not self._machine.ready:
+                said = time.monotonic()
+                log.warning("no answer from a sink at %s for %.0f s; still trying", self.endpoint, said - began)
+        self.waited_s += time.monotonic() - began
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _rouse(self) -> None:
+        os.eventfd_write(self._wake, 1)
+
+    # --- the publisher's thread -------------------------------------------------------------------------------
+
+    def _connect(self) -> zmq.Socket[bytes]:
+        made = self._context.socket(zmq.DEALER)
+        made.set(zmq.IDENTITY, self._identity)
+        made.set(zmq.LINGER, 0)
+        made.set(zmq.SNDHWM, 10_000)
+        made.set(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+        made.set(zmq.HEARTBEAT_IVL, 5_000)
+        made.set(zmq.HEARTBEAT_TIMEOUT, 15_000)
+        made.set(zmq.RECONNECT_IVL, 100)
+        made.set(zmq.RECONNECT_IVL_MAX, 2_000)
+        try:
+            made.connect(self.endpoint)
+        except zmq.ZMQError as error:
+            made.close()
+            raise ConfigurationError(
+                f"cannot connect to {self.endpoint!r}: {error.strerror}; expected e.g. tcp://127.0.0.1:5555"
+            ) from error
+        return made
+
+    def _run(self) -> None:
+        try:
+            while not self._step():
+                pass
+        except BaseException as error:  # raised again in the user's thread
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+    def _step(self) -> bool:
+        """One turn of the loop; True when all is said and the thread may end."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._wake, zmq.POLLIN)
+        poller.poll(_TICK_MS)
+        with suppress(BlockingIOError):  # nobody roused us: a message, or the time
+            os.eventfd_read(self._wake)
+        with self._changed:
+            self._receive_all()
+            if self._machine.tick(time.monotonic()):
+                self._socket.close()
+                self._socket = self._connect()
+            for part in self._machine.take_outgoing(time.monotonic()):
+                try:
+                    self._socket.send_multipart([encode(part.message), *part.payload], zmq.NOBLOCK, copy=False)
+                except zmq.Again:
+                    continue  # the sink does not read; it will notice the gap, and a new session sends this again
+            events = self._machine.take_events()
+            for event in events:
+                self._handle(event)
+            if events:
+                self._changed.notify_all()
+            closing = self._closing
+        for event in events:
+            if self._on_event is not None:
+                self._on_event(event)
+        return closing
+
+    def _receive_all(self) -> None:
+        while True:
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._machine.receive(time.monotonic(), decode_from_sink(frames[0]))
+
+    def _handle(self, event: Event) -> None:
+        match event.kind:
+            case "leased":
+                assert event.index is not None
+                self._granted.append(event.index)
+            case "lost" | "committed":
+                self.committed += event.kind == "committed"
+                if event.index is not None and event.index in self._granted:
+                    self._granted.remove(event.index)
+                    self._asked = False
+                if event.kind == "lost":
+                    log.warning("index %d was given to another producer while the sink was out of reach", event.index)
+            case "refused":
+                self._error = RefusedError(event.code or "", event.why)
+            case "done":
+                self._done = True
+            case "notice" if event.why:
+                log.warning("the sink says: %s", event.why)
+            case "drain":
+                log.info("the sink is stopping; what is not committed is kept until it is back")
+            case _:
+                pass
+
+
+__all__ = ["Episode", "Goal", "HeadraceError", "Publisher", "PublisherConfig"]

@@ -1,0 +1,78 @@
+"""`headrace sink`: run the sink of one dataset until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from protocol.errors import ConfigurationError
+from protocol.sink_delivery import DeliveryConfig
+from sink.daemon import Sink, SinkConfig
+
+log = logging.getLogger("headrace.sink")
+
+
+@dataclass(frozen=True)
+class SinkFlags:
+    """Receive episodes from producers and store them in one dataset, durably, each exactly once."""
+
+    data: Path
+    """Dataset directory; made if it does not exist."""
+    bind: str = "tcp://127.0.0.1:5555"
+    """Endpoint for producers: tcp://HOST:PORT on this machine, or ipc://PATH."""
+    http: str | None = "127.0.0.1:9464"
+    """HOST:PORT of /metrics, /healthz and /status; None for no HTTP."""
+    memory_mib: int = 256
+    """Bound of all payload held in memory [MiB]."""
+    max_producers: int = 64
+    """How many producers share that memory; each gets an equal window of credit."""
+    shard_mib: int = 1024
+    """Size of one shard's blob [MiB]; this much disk is reserved at once."""
+    lease_s: float = 15.0
+    """Silence after which a producer's indices are given to others [s]."""
+    streams: tuple[str, ...] = ()
+    """Take these streams only; all if empty."""
+    verbose: bool = False
+    """Log every recorded failure too."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGINT or SIGTERM, then drain. Raises HeadraceError."""
+    flags = tyro.cli(SinkFlags, prog="headrace sink", args=argv)
+    logging.basicConfig(
+        level=logging.DEBUG if flags.verbose else logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        stream=sys.stderr,
+    )
+    sink = Sink(_config(flags))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sink.stop())
+    log.info("READY: data %s, producers at %s, http %s", flags.data, sink.endpoint, sink.http_address)
+    sink.run()
+    log.info("stopped; every acknowledged episode is in %s", flags.data)
+    return 0
+
+
+def _config(flags: SinkFlags) -> SinkConfig:
+    if flags.shard_mib < 1 or flags.memory_mib < 1 or flags.max_producers < 1:
+        raise ConfigurationError("--shard-mib, --memory-mib and --max-producers must be at least 1")
+    if not 1.0 <= flags.lease_s <= 3600:
+        raise ConfigurationError(f"--lease-s {flags.lease_s}: expected 1 to 3600 seconds")
+    delivery = DeliveryConfig(
+        credit_bytes=flags.memory_mib << 20,
+        max_producers=flags.max_producers,
+        heartbeat_s=min(2.0, flags.lease_s / 4),
+        lease_s=flags.lease_s,
+        streams=frozenset(flags.streams) or None,
+    )
+    return SinkConfig(flags.data, flags.bind, flags.http, flags.shard_mib << 20, delivery)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,317 @@
+"""The sink: a ZeroMQ shell round `SinkDelivery`, a writer thread behind it.
+
+One thread receives, decides and answers; it never waits for the disk. The order that a message gives rise to goes to
+the writer with the payload untouched; the writer's reports come back through an eventfd.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import secrets
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from protocol.errors import ConfigurationError, ProtocolError
+from protocol.messages import (
+    PROTOCOL_VERSION,
+    Outcome,
+    Refused,
+    decode_envelope,
+    decode_from_producer,
+    encode,
+)
+from protocol.orders import Append, Finish, Keep, OpenStream, Order
+from protocol.sink_delivery import DeliveryConfig, SinkDelivery
+from protocol.spec import MAX_FRAME_BYTES
+from sink.dataset import dataset_uuid, streams_on_disk
+from sink.http import HttpServer
+from sink.lock import DirectoryLock
+from sink.metrics import Metrics
+from sink.status import StatusBoard
+from sink.writer import (
+    CommitDone,
+    CommittedEpisode,
+    Consumed,
+    Opened,
+    OpenFailed,
+    Rejected,
+    Report,
+    Stalled,
+    Writer,
+    WriterFailed,
+)
+
+log = logging.getLogger("headrace.sink")
+
+_TICK_S = 0.5
+_DRAIN_LIMIT_S = 30.0
+# Messages taken in one go before the writer's reports get their turn.
+_BURST = 256
+
+
+@dataclass(frozen=True)
+class SinkConfig:
+    """data: dataset directory. bind: ZeroMQ endpoint. http: HOST:PORT or None. shard_bytes: size of a shard's blob."""
+
+    data: Path
+    bind: str = "tcp://127.0.0.1:5555"
+    http: str | None = None
+    shard_bytes: int = 1 << 30
+    delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
+
+
+class Sink:
+    """One dataset, one socket. `run` returns after `stop` was called and everything whole is durable."""
+
+    def __init__(self, config: SinkConfig) -> None:
+        """Lock, recover, bind. Raises ConfigurationError, DatasetError."""
+        check_loopback(config.bind)
+        self.config = config
+        self.metrics = Metrics()
+        self.metrics.credit.set(config.delivery.credit_bytes)
+        self._stop_at: float | None = None
+        epoch = secrets.randbits(62)
+        self.delivery = SinkDelivery(config.delivery, epoch, time.monotonic())
+        self.board = StatusBoard(config.data, epoch)
+        with ExitStack() as undo:
+            lock = DirectoryLock(config.data, config.bind)
+            undo.callback(lock.release)
+            self._writer = Writer(config.data, config.shard_bytes, dataset_uuid(config.data))
+            self._writer.start()
+            undo.callback(self._writer.stop)
+            self._recover()
+            context = zmq.Context()
+            undo.callback(context.term)
+            self._socket = context.socket(zmq.ROUTER)
+            undo.callback(self._socket.close)
+            self._bind()
+            self.http_address: str | None = None
+            if config.http:
+                http = HttpServer(config.http, self.metrics.registry, lambda: self.board.latest)
+                undo.callback(http.close)
+                self.http_address = http.address
+            self._undo = undo.pop_all()
+
+    def stop(self) -> None:
+        """Drain and return from `run`; may be called from a signal handler."""
+        if self._stop_at is None:
+            self._stop_at = time.monotonic()
+
+    def run(self) -> None:
+        """Serve until stopped. Raises what the disk raised, if it fails."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._writer.wake_fd, zmq.POLLIN)
+        next_tick = 0.0
+        try:
+            while not self._drained():
+                poller.poll(100)
+                self._receive_burst()
+                for report in self._writer.take_reports():
+                    self._handle(report)
+                now = time.monotonic()
+                if now >= next_tick:
+                    next_tick = now + _TICK_S
+                    self._submit(self.delivery.tick(now))
+                    self._refresh(now)
+                self._send_all()
+            self._finish()
+        finally:
+            self._undo.close()
+
+    # --- starting and stopping --------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        """Open every stream that is on disk before the first producer is heard."""
+        expected = streams_on_disk(self.config.data)
+        for spec in expected:
+            self._writer.submit(OpenStream(spec))
+        began = time.monotonic()
+        while len(self.delivery.books) < len(expected):
+            zmq.select([self._writer.wake_fd], [], [], 1.0)
+            for report in self._writer.take_reports():
+                self._handle(report)
+        if expected:
+            count = sum(totals.episodes for totals in self.board.streams.values())
+            seconds = time.monotonic() - began
+            log.info("recovered %d committed episodes of %d streams in %.2f s", count, len(expected), seconds)
+
+    def _bind(self) -> None:
+        socket = self._socket
+        socket.set(zmq.ROUTER_MANDATORY, 1)
+        socket.set(zmq.ROUTER_HANDOVER, 1)
+        socket.set(zmq.LINGER, 1000)
+        socket.set(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+        socket.set(zmq.RCVHWM, 256)
+        socket.set(zmq.SNDHWM, 10_000)
+        socket.set(zmq.BACKLOG, 1024)
+        socket.set(zmq.HEARTBEAT_IVL, 5_000)
+        socket.set(zmq.HEARTBEAT_TIMEOUT, 15_000)
+        try:
+            socket.bind(self.config.bind)
+        except zmq.ZMQError as error:
+            raise ConfigurationError(
+                f"cannot bind {self.config.bind}: {error.strerror}; is another sink there? Choose another --bind"
+            ) from error
+        self.endpoint = socket.get_string(zmq.LAST_ENDPOINT)
+
+    def _drained(self) -> bool:
+        if self._stop_at is None:
+            return False
+        if not self.delivery.draining:
+            log.info("draining: %d episodes are being committed", self.delivery.committing)
+            self.delivery.drain()
+            self.board.draining = True
+        late = time.monotonic() - self._stop_at > _DRAIN_LIMIT_S
+        if late:
+            log.warning("%d episodes were not committed in time; their producers keep them", self.delivery.committing)
+        return late or not self.delivery.committing
+
+    def _finish(self) -> None:
+        """Tell what the writer's last commit made durable."""
+        for report in self._writer.stop():
+            self._handle(report)
+        self._send_all()
+
+    # --- the loop ---------------------------------------------------------------------------------------------
+
+    def _receive_burst(self) -> None:
+        for _ in range(_BURST):
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            self._receive(frames)
+
+    def _receive(self, frames: list[Any]) -> None:
+        now = time.monotonic()
+        peer = frames[0].bytes
+        if len(frames) < 2:
+            return  # no header, so nobody to answer
+        header = frames[1].buffer
+        try:
+            message = decode_from_producer(header)
+        except ProtocolError as error:
+            self._submit(self._reject_undecodable(now, peer, header, str(error)))
+            return
+        payload = [frame.buffer for frame in frames[2:]]
+        self.metrics.messages.labels(type(message).__name__).inc()
+        orders = self.delivery.receive(now, peer, message, tuple(map(len, payload)))
+        self._submit(orders, payload)
+
+    def _reject_undecodable(self, now: float, peer: bytes, header: memoryview, why: str) -> list[Order]:
+        envelope = decode_envelope(header)
+        if envelope is None:
+            return []
+        session, version = envelope
+        if version is not None and version != PROTOCOL_VERSION:
+            why = f"the sink speaks version {PROTOCOL_VERSION}, the producer {version}; install the same release"
+            return self.delivery.reject_peer(now, peer, session, "protocol_version", why)
+        return self.delivery.reject_peer(now, peer, session, "bad_message", why[:4000])
+
+    def _submit(self, orders: list[Order], payload: list[Any] | None = None) -> None:
+        for order in orders:
+            takes = isinstance(order, Append | Finish | Keep)
+            self._writer.submit(order, payload if takes and payload else ())
+
+    def _handle(self, report: Report) -> None:
+        now = time.monotonic()
+        match report:
+            case Opened():
+                totals = self.board.stream(report.spec.name)
+                totals.episodes, totals.successes = len(report.committed), len(report.successes)
+                self._submit(self.delivery.stream_opened(now, report.spec, report.committed, report.successes))
+            case OpenFailed():
+                log.error("stream %s: %s", report.stream, report.why)
+                self.delivery.stream_failed(report.stream, report.why)
+            case CommittedEpisode():
+                self._committed(now, report)
+            case Rejected():
+                log.warning("%s of %s: %s", report.attempt.stream, report.attempt.producer, report.why)
+                self.delivery.rejected(now, report.attempt, report.code, report.why)
+            case Consumed():
+                self._consumed(report)
+            case Stalled():
+                self._stalled(report)
+            case CommitDone():
+                self.metrics.commit_seconds.observe(report.seconds)
+            case WriterFailed():
+                raise report.error
+
+    def _committed(self, now: float, report: CommittedEpisode) -> None:
+        attempt = report.attempt
+        self.delivery.committed(now, attempt.stream, attempt.index, report.outcome)
+        self.board.note_commit(attempt.stream, report.outcome, report.steps)
+        self.metrics.episodes.labels(attempt.stream, report.outcome.name.lower()).inc()
+        self.metrics.steps.labels(attempt.stream).inc(report.steps)
+        self.metrics.ack_seconds.observe(report.delay_s)
+        if report.outcome is Outcome.VOID:
+            log.debug("%s index %d: recorded as failed", attempt.stream, attempt.index)
+
+    def _consumed(self, report: Consumed) -> None:
+        totals = self.board.stream(report.stream)
+        totals.payload_bytes += report.size
+        totals.frames += report.frames
+        self.metrics.bytes.labels(report.stream).inc(report.size)
+        self.metrics.frames.labels(report.stream).inc(report.frames)
+        self.delivery.consumed(report.session, report.size)
+
+    def _stalled(self, report: Stalled) -> None:
+        totals = self.board.stream(report.stream)
+        if totals.waits != report.why:
+            log.log(logging.ERROR if report.why else logging.INFO, "%s: %s", report.stream, report.why or "goes on")
+            self.delivery.notice(report.stream, report.why)
+        totals.waits = report.why
+        self.metrics.stalled.labels(report.stream).set(bool(report.why))
+
+    def _send_all(self) -> None:
+        for peer, message in self.delivery.take_outbox():
+            if isinstance(message, Refused):
+                self.metrics.refused.labels(message.code).inc()
+                if message.code != "unknown_session":
+                    log.warning("refused %s: %s: %s", peer.hex()[:12], message.code, message.why)
+            try:
+                self._socket.send_multipart([peer, encode(message)], zmq.NOBLOCK)
+            except zmq.ZMQError as error:
+                # EHOSTUNREACH: the producer is gone. EAGAIN: it does not read. Either way it will notice the gap
+                # in `seq` and say Hello again.
+                if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                    raise
+                self.metrics.unreachable.inc()
+
+    def _refresh(self, now: float) -> None:
+        self.board.refresh(now, self.delivery)
+        self.metrics.producers.set(len(self.delivery.sessions))
+        self.metrics.in_flight.set(self.delivery.credit.in_flight_bytes)
+        self.metrics.disk_free.set(self.board.latest["disk_free_bytes"])
+        for stream, book in self.delivery.books.items():
+            self.metrics.leases.labels(stream).set(len(book.leases))
+
+
+def check_loopback(endpoint: str) -> None:
+    """Raise ConfigurationError unless the endpoint can only be reached from this machine."""
+    scheme, _, rest = endpoint.partition("://")
+    if scheme == "ipc" and rest:
+        return
+    host = rest.rpartition(":")[0].strip("[]")
+    if scheme != "tcp" or not host:
+        raise ConfigurationError(f"expected tcp://HOST:PORT or ipc://PATH, found {endpoint!r}")
+    if host == "localhost":
+        return
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ConfigurationError(
+            f"{endpoint} can be reached from other machines, and there are no keys to tell friend from stranger yet; "
+            "bind to tcp://127.0.0.1:PORT and let producers of other machines come through an ssh tunnel"
+        )
+
+

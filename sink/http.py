@@ -1,0 +1,74 @@
+"""The sink's small HTTP side: /metrics for Prometheus, /healthz for supervisors, /status as JSON for people's tools."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import make_wsgi_app
+
+from protocol.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _QuietHandler(WSGIRequestHandler):
+    timeout = 10
+
+    def log_message(self, format: str, *args: Any) -> None:
+        del format, args
+
+
+class HttpServer:
+    """Serves in threads of its own. `status` gives the latest snapshot; it must be cheap and safe to call."""
+
+    def __init__(self, address: str, registry: CollectorRegistry, status: Callable[[], dict[str, Any]]) -> None:
+        """address: HOST:PORT. Raises ConfigurationError if it cannot be bound."""
+        host, port = parse_address(address)
+        self._status, self._metrics = status, make_wsgi_app(registry)
+        try:
+            self._server = make_server(host, port, self._app, server_class=_Server, handler_class=_QuietHandler)
+        except OSError as error:
+            why = f"cannot serve HTTP on {address}: {error.strerror}; choose another --http"
+            raise ConfigurationError(why) from error
+        self.address = f"{host}:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.1,), name="http", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path == "/metrics":
+            answer: Iterable[bytes] = self._metrics(environ, start_response)
+            return answer
+        if path not in ("/status", "/healthz"):
+            start_response("404 Not Found", [("Content-Type", "text/plain")])
+            return [b"expected /metrics, /healthz or /status\n"]
+        status = self._status()
+        if path == "/status":
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [json.dumps(status).encode()]
+        problems = status["problems"]
+        start_response("503 Service Unavailable" if problems else "200 OK", [("Content-Type", "text/plain")])
+        return ["\n".join(problems or ["ok"]).encode() + b"\n"]
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """HOST:PORT → (host, port). Raises ConfigurationError."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ConfigurationError(f"expected HOST:PORT, e.g. 127.0.0.1:9464, found {address!r}")
+    return host.strip("[]"), int(port)

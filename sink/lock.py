@@ -1,0 +1,46 @@
+"""One sink per dataset directory."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+
+from protocol.errors import DatasetError, LockedError
+
+LOCK_NAME = "sink.lock"
+DATASET_NAME = "dataset.json"
+
+
+class DirectoryLock:
+    """Holds `flock` on the directory's lock file for as long as it lives; the file says who holds it."""
+
+    def __init__(self, root: Path, endpoint: str) -> None:
+        """Raises LockedError that names the holder; DatasetError if the directory cannot be written."""
+        path = root / LOCK_NAME
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise DatasetError(
+                f"cannot write to the dataset directory {root}: {error.strerror}; choose another --data or mend its "
+                "permissions"
+            ) from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._fd, 4096, 0).decode(errors="replace").strip() or "unknown"
+            os.close(self._fd)
+            raise LockedError(
+                f"another sink writes to {root} already: {holder}; stop it first, or choose another --data"
+            ) from None
+        text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "endpoint": endpoint})
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, text.encode(), 0)
+
+    def release(self) -> None:
+        """Let others in."""
+        os.ftruncate(self._fd, 0)
+        os.close(self._fd)

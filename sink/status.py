@@ -1,0 +1,107 @@
+"""What the sink is doing, for people: totals by stream, producers, problems; served as JSON by /status."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from protocol.messages import Outcome
+from protocol.sink_delivery import SinkDelivery
+
+_RATE_WINDOW_S = 60.0
+
+
+@dataclass
+class StreamTotals:
+    """Counted since this sink started, but for the two that the dataset gave."""
+
+    episodes: int = 0  # committed indices, all lives of the sink
+    successes: int = 0  # of those
+    frames: int = 0
+    steps: int = 0
+    payload_bytes: int = 0
+    new: dict[str, int] = field(default_factory=lambda: {outcome.name.lower(): 0 for outcome in Outcome})
+    waits: str = ""
+    commits: deque[tuple[float, int]] = field(default_factory=deque)  # (time, payload bytes so far)
+
+
+class StatusBoard:
+    """Gathers totals and turns them into a snapshot."""
+
+    def __init__(self, root: Path, epoch: int) -> None:
+        self.streams: dict[str, StreamTotals] = {}
+        self._root, self._epoch = root, epoch
+        self._started = time.time()
+        self.draining = False
+        self.latest: dict[str, Any] = {"ready": False, "problems": ["starting"], "streams": {}, "producers": []}
+
+    def stream(self, name: str) -> StreamTotals:
+        """The totals of a stream."""
+        return self.streams.setdefault(name, StreamTotals())
+
+    def note_commit(self, name: str, outcome: Outcome, steps: int) -> None:
+        """One more index is committed."""
+        totals = self.stream(name)
+        totals.episodes += 1
+        totals.successes += outcome is Outcome.SUCCESS
+        totals.steps += steps
+        totals.new[outcome.name.lower()] += 1
+        if outcome is not Outcome.VOID:
+            totals.commits.append((time.monotonic(), totals.payload_bytes))
+        while totals.commits and totals.commits[0][0] < time.monotonic() - _RATE_WINDOW_S:
+            totals.commits.popleft()
+
+    def refresh(self, now: float, delivery: SinkDelivery) -> None:
+        """Make a new snapshot; called by the sink's own thread."""
+        problems = [f"stream {name}: {totals.waits}" for name, totals in self.streams.items() if totals.waits]
+        if self.draining:
+            problems.append("draining: the sink is about to stop")
+        self.latest = {
+            "ready": not self.draining,
+            "epoch": self._epoch,
+            "uptime_s": round(time.time() - self._started, 1),
+            "problems": problems,
+            "disk_free_bytes": shutil.disk_usage(self._root).free,
+            "in_flight_bytes": delivery.credit.in_flight_bytes,
+            "credit_bytes": delivery.credit.total_bytes,
+            "streams": {name: self._stream(name, totals, delivery) for name, totals in self.streams.items()},
+            "producers": [
+                {
+                    "name": session.producer.name,
+                    "host": session.producer.host,
+                    "pid": session.producer.pid,
+                    "stream": session.stream,
+                    "episodes_under_way": sorted(session.episodes),
+                    "silent_s": round(now - session.last_heard, 1),
+                    "done": session.told_done,
+                }
+                for session in delivery.sessions.values()
+            ],
+        }
+
+    def _stream(self, name: str, totals: StreamTotals, delivery: SinkDelivery) -> dict[str, Any]:
+        rate = byte_rate = 0.0
+        if len(totals.commits) > 1:
+            (first, first_bytes), (last, last_bytes) = totals.commits[0], totals.commits[-1]
+            span = max(last - first, 1e-3)
+            rate = (len(totals.commits) - 1) / span * 3600
+            byte_rate = (last_bytes - first_bytes) / span / 1e6
+        book = delivery.books.get(name)
+        goals = [s.goal.successes for s in delivery.sessions.values() if s.stream == name and s.goal.successes]
+        return {
+            "episodes": totals.episodes,
+            "successes": totals.successes,
+            "goal_successes": max(goals, default=None),
+            "leases": len(book.leases) if book else 0,
+            "frames": totals.frames,
+            "steps": totals.steps,
+            "payload_bytes": totals.payload_bytes,
+            "since_start": dict(totals.new),
+            "episodes_per_hour": round(rate, 1),
+            "mb_per_s": round(byte_rate, 2),
+            "waits": totals.waits,
+        }

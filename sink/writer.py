@@ -1,0 +1,314 @@
+"""The writer thread: takes orders, writes, commits in groups, and reports what became of each.
+
+It owns all stores, so that nothing about the disk needs a lock. Whatever it cannot do for one stream (a full disk, a
+shard that is still being prepared) waits in that stream's own queue, bounded by the credit of its producers; the other
+streams go on. An error of the disk itself ends the sink: the dataset is whole at every instant, a start recovers it.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from protocol.checksum import Buffer
+from protocol.errors import DatasetError, DiskFullError, HeadraceError
+from protocol.interval_set import IntervalSet
+from protocol.messages import Outcome, RefusalCode
+from protocol.orders import Append, Attempt, Finish, Forget, Keep, OpenStream, Order
+from protocol.spec import StreamSpec
+from sink.disk import Disk
+from sink.episode import RejectedError
+from sink.stream_store import NotReadyError, StreamStore
+
+# A group is committed when nothing more is waiting, or when one of these is reached.
+MAX_GROUP = 64
+MAX_GROUP_DELAY_S = 0.05
+RETRY_FULL_DISK_S = 2.0
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The stream is ready; these indices are in the dataset."""
+
+    spec: StreamSpec
+    committed: IntervalSet
+    successes: IntervalSet
+
+
+@dataclass(frozen=True)
+class OpenFailed:
+    """The stream cannot be created."""
+
+    stream: str
+    why: str
+
+
+@dataclass(frozen=True)
+class CommittedEpisode:
+    """Durable. `delay_s`: from the moment its End was handed to the writer."""
+
+    attempt: Attempt
+    outcome: Outcome
+    steps: int
+    delay_s: float
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """The data of an attempt are not what they should be."""
+
+    attempt: Attempt
+    code: RefusalCode
+    why: str
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """Payload that is no longer in memory."""
+
+    stream: str
+    session: int
+    size: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class Stalled:
+    """Why a stream waits; empty when it goes on."""
+
+    stream: str
+    why: str
+
+
+@dataclass(frozen=True)
+class CommitDone:
+    """One group became durable in this many seconds."""
+
+    episodes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class WriterFailed:
+    """The disk failed; the sink has to stop."""
+
+    error: BaseException
+
+
+Report = Opened | OpenFailed | CommittedEpisode | Rejected | Consumed | Stalled | CommitDone | WriterFailed
+
+
+@dataclass
+class _Item:
+    order: Order
+    payload: Sequence[Buffer]
+    arrived: float
+
+
+class Writer:
+    """A thread that turns orders into a durable dataset. `reports` are announced through `wake_fd` (an eventfd)."""
+
+    def __init__(self, root: Path, shard_bytes: int, dataset_uuid: str, disk: Disk | None = None) -> None:
+        self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        weakref.finalize(self, os.close, self.wake_fd)
+        self._root, self._shard_bytes, self._uuid = root, shard_bytes, dataset_uuid
+        self._disk = disk or Disk()
+        self._orders: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._reports: deque[Report] = deque()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="shards")
+        self._stores: dict[str, StreamStore] = {}
+        self._stalled: dict[str, deque[_Item]] = {}
+        self._retry_at = float("inf")
+        self._stopping = False
+        self._dead: set[int] = set()
+        self._group: list[tuple[_Item, Finish]] = []
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def submit(self, order: Order, payload: Sequence[Buffer] = ()) -> None:
+        """Hand over an order with its payload; the buffers must stay valid until they are consumed."""
+        self._orders.put(_Item(order, payload, time.monotonic()))
+
+    def take_reports(self) -> list[Report]:
+        """What has happened since the last call."""
+        try:
+            os.eventfd_read(self.wake_fd)
+        except BlockingIOError:
+            return []
+        return self._drain_reports()
+
+    def stop(self) -> list[Report]:
+        """Commit what is whole, close everything, wait for it, and return the last reports. May be called again."""
+        if self._thread.is_alive():
+            self._orders.put(None)
+            self._thread.join()
+        return self._drain_reports()
+
+    def _drain_reports(self) -> list[Report]:
+        taken = []
+        while self._reports:
+            taken.append(self._reports.popleft())
+        return taken
+
+    # --- the thread -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+            for store in self._stores.values():
+                store.close()
+        except BaseException as error:  # the sink raises it in its own thread and stops
+            self._report(WriterFailed(error))
+        finally:
+            self._pool.shutdown(wait=True)
+
+    def _loop(self) -> None:
+        while True:
+            item = self._next_item()
+            if item is not None:
+                self._try(item)
+            oldest = self._group[0][0].arrived if self._group else float("inf")
+            full = len(self._group) >= MAX_GROUP or time.monotonic() - oldest > MAX_GROUP_DELAY_S
+            if self._group and (full or self._orders.empty()):
+                self._commit()
+            if time.monotonic() >= self._retry_at or self._shard_is_ready():
+                self._retry_stalled()
+            if item is None and self._stopping:
+                return
+
+    def _next_item(self) -> _Item | None:
+        if self._stopping:
+            return None
+        waiting = bool(self._stalled)
+        try:
+            item = self._orders.get(timeout=0.02 if waiting else 1.0)
+        except queue.Empty:
+            return None
+        if item is None:
+            self._stopping = True
+        return item
+
+    def _try(self, item: _Item) -> None:
+        """Carry an order out, or park it behind the others of its stream that wait."""
+        stream = _stream_of(item.order)
+        if stream in self._stalled and not isinstance(item.order, OpenStream):
+            self._stalled[stream].append(item)
+            return
+        try:
+            self._carry_out(item)
+        except NotReadyError:
+            self._stalled[stream] = deque([item])
+        except DiskFullError as error:
+            self._stalled[stream] = deque([item])
+            self._retry_at = time.monotonic() + RETRY_FULL_DISK_S
+            self._report(Stalled(stream, str(error)))
+
+    def _retry_stalled(self) -> None:
+        self._retry_at = float("inf")
+        for stream in list(self._stalled):
+            parked = self._stalled.pop(stream)
+            while parked and stream not in self._stalled:
+                self._try(parked.popleft())
+            if stream in self._stalled:
+                self._stalled[stream].extend(parked)
+            else:
+                self._report(Stalled(stream, ""))
+
+    def _shard_is_ready(self) -> bool:
+        if self._retry_at < float("inf"):
+            return False  # the disk was full a moment ago
+        ready = (self._stores[stream].preparing for stream in self._stalled)
+        return any(future is not None and future.done() for future in ready)
+
+    def _carry_out(self, item: _Item) -> None:
+        order = item.order
+        match order:
+            case OpenStream():
+                self._open(order.spec)
+            case Keep():
+                self._stores[order.stream].keep_document(order.sha256, bytes(item.payload[0]))
+                self._report(Consumed(order.stream, order.session, order.size, 0))
+            case Append():
+                self._append(order, item)
+            case Finish():
+                self._finish(order, item)
+            case Forget():
+                self._dead.discard(order.attempt.number)
+                self._stores[order.attempt.stream].forget(order.attempt)
+
+    def _open(self, spec: StreamSpec) -> None:
+        try:
+            folder = self._root / spec.name
+            store = StreamStore(folder, spec, self._shard_bytes, self._uuid, self._disk, self._pool)
+        except (HeadraceError, OSError) as error:
+            if isinstance(error, DatasetError):
+                raise
+            self._report(OpenFailed(spec.name, str(error)))
+            return
+        self._stores[spec.name] = store
+        self._report(Opened(spec, store.committed, store.successes))
+
+    def _append(self, order: Append, item: _Item) -> None:
+        frames = 0
+        if order.attempt.number not in self._dead:
+            try:
+                self._stores[order.attempt.stream].append(order.attempt, item.payload)
+                frames = len(item.payload)
+            except RejectedError as error:
+                self._reject(order.attempt, error)
+        self._report(Consumed(order.attempt.stream, order.attempt.session, order.size, frames))
+
+    def _finish(self, order: Finish, item: _Item) -> None:
+        if order.attempt.number in self._dead:
+            self._dead.discard(order.attempt.number)
+        else:
+            try:
+                self._stores[order.attempt.stream].finish(order.attempt, order.end, item.payload)
+                self._group.append((item, order))
+                return
+            except RejectedError as error:
+                self._reject(order.attempt, error)
+                self._dead.discard(order.attempt.number)
+        self._report(Consumed(order.attempt.stream, order.attempt.session, order.size, 0))
+
+    def _reject(self, attempt: Attempt, error: RejectedError) -> None:
+        self._dead.add(attempt.number)
+        self._stores[attempt.stream].forget(attempt)
+        self._report(Rejected(attempt, error.code, str(error)))
+
+    def _commit(self) -> None:
+        began = time.monotonic()
+        for store in self._stores.values():
+            store.commit()
+        now = time.monotonic()
+        for item, order in self._group:
+            attempt, end = order.attempt, order.end
+            self._report(CommittedEpisode(attempt, end.outcome, end.steps, now - item.arrived))
+            self._report(Consumed(attempt.stream, attempt.session, order.size, 0))
+        self._report(CommitDone(len(self._group), now - began))
+        self._group.clear()
+
+    def _report(self, report: Report) -> None:
+        self._reports.append(report)
+        os.eventfd_write(self.wake_fd, 1)
+
+
+def _stream_of(order: Order) -> str:
+    match order:
+        case OpenStream():
+            return order.spec.name
+        case Keep():
+            return order.stream
+        case _:
+            return order.attempt.stream
