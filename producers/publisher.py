@@ -129,6 +129,10 @@ class Publisher:
             self._context.term()
             os.close(self._wake)
 
+    def tell(self, state: str) -> None:
+        """Say what this producer is doing, for people; it goes with the next heartbeat, at most 120 characters."""
+        self._machine.state = state
+
     def holds(self, index: int) -> bool:
         """The index is leased to us, or its episode waits for its commit."""
         with self._changed:
@@ -252,7 +256,7 @@ class Publisher:
             if self._machine.tick(time.monotonic()):
                 self._socket.close()
                 self._socket = self._connect()
-            for part in self._machine.take_outgoing(time.monotonic()):
+            for part in self._machine.take_outgoing():
                 try:
                     self._socket.send_multipart([encode(part.message), *part.payload], zmq.NOBLOCK, copy=False)
                 except zmq.Again:

@@ -142,7 +142,9 @@ class Abandon(_Message, tag="abandon", frozen=True, kw_only=True):
 
 
 class Ping(_Message, tag="ping", frozen=True, kw_only=True):
-    """Says that the producer is alive; answered by Pong."""
+    """Says that the producer is alive, and for people what it is doing; answered by Pong."""
+
+    state: Annotated[str, Meta(max_length=120)] = ""
 
 
 class Bye(_Message, tag="bye", frozen=True, kw_only=True):

@@ -93,6 +93,7 @@ class ProducerDelivery:
         self.spec = spec
         self.ready = False
         self.epoch: int | None = None
+        self.state = ""  # what the producer is doing, for people; goes with the next Ping
         self.finished = False  # Done came, or a refusal ended it, or bye() was called
         self._producer = producer
         self._goal = goal
@@ -104,7 +105,7 @@ class ProducerDelivery:
         self._events: list[Event] = []
         self._queue: deque[Outgoing] = deque()  # control messages of this session, before any part
         self._session = self._next_in = self._next_out = self._credit = 0
-        self._last_heard = self._last_sent = self._retry_at = now
+        self._last_heard = self._last_ping = self._retry_at = now
         self._heartbeat_s = HELLO_INTERVAL_S
         self._sent_documents: set[str] = set()
         self._start(now)
@@ -203,12 +204,12 @@ class ProducerDelivery:
         if now - self._last_heard > max(3 * self._heartbeat_s, HELLO_INTERVAL_S):
             self._start(now)
             return True
-        if now - self._last_sent >= self._heartbeat_s:
-            self._queue.append(Outgoing(Ping(session=0)))
-            self._last_sent = now
+        if now - self._last_ping >= self._heartbeat_s:
+            self._last_ping = now
+            self._queue.append(Outgoing(Ping(session=0, state=self.state[:120])))
         return False
 
-    def take_outgoing(self, now: float) -> list[Outgoing]:
+    def take_outgoing(self) -> list[Outgoing]:
         """The messages to send now, in order."""
         out: list[Outgoing] = []
         while self._queue:
@@ -221,8 +222,6 @@ class ProducerDelivery:
                     episode.sent += 1
                 if episode.sent < len(episode.parts):
                     break
-        if out:
-            self._last_sent = now
         return out
 
     def take_events(self) -> list[Event]:
@@ -238,7 +237,7 @@ class ProducerDelivery:
         self._next_in = self._next_out = 0
         self._credit = 0
         self._sent_documents = set()
-        self._last_heard = self._last_sent = now
+        self._last_heard = self._last_ping = now
         self._heartbeat_s = HELLO_INTERVAL_S
         self._retry_at = now + HELLO_INTERVAL_S
         self.ready = False

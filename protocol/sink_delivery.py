@@ -63,7 +63,7 @@ class DeliveryConfig:
 
     credit_bytes: int = 256 << 20
     max_producers: int = 64
-    heartbeat_s: float = 2.0
+    heartbeat_s: float = 1.0
     lease_s: float = 15.0
     grace_s: float = 1.0
     streams: frozenset[str] | None = None
@@ -91,6 +91,7 @@ class Session:
     next_out: int = 0
     wants: int = 0
     told_done: bool = False
+    state: str = ""
     episodes: dict[int, _Episode] = field(default_factory=dict)
     refused: set[int] = field(default_factory=set)
 
@@ -347,6 +348,7 @@ class SinkDelivery:
             case Abandon():
                 self._abandon(now, session, message.index)
             case Ping():
+                session.state = message.state
                 self._send(session, Pong(session=0))
             case Bye():
                 self._close(now, session)

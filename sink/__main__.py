@@ -67,7 +67,7 @@ def _config(flags: SinkFlags) -> SinkConfig:
     delivery = DeliveryConfig(
         credit_bytes=flags.memory_mib << 20,
         max_producers=flags.max_producers,
-        heartbeat_s=min(2.0, flags.lease_s / 4),
+        heartbeat_s=min(1.0, flags.lease_s / 4),
         lease_s=flags.lease_s,
         streams=frozenset(flags.streams) or None,
     )

@@ -75,6 +75,7 @@ class StatusBoard:
                     "host": session.producer.host,
                     "pid": session.producer.pid,
                     "stream": session.stream,
+                    "state": session.state,
                     "episodes_under_way": sorted(session.episodes),
                     "silent_s": round(now - session.last_heard, 1),
                     "done": session.told_done,
