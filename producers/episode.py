@@ -33,6 +33,7 @@ class Episode:
         self.index = index
         self.steps = 0
         self.encode_s = 0.0  # spent in JPEG encoding [s]
+        self.frame_bytes = 0  # of JPEG so far
         self._publisher, self._spec, self._quality = publisher, spec, quality
         self._began_ns = time.time_ns()
         self._rows: dict[str, list[NDArray[np.generic]]] = {column.name: [] for column in spec.columns}
@@ -82,6 +83,7 @@ class Episode:
             self._flush()
         self._pending += frames
         self._pending_bytes += size
+        self.frame_bytes += size
         self.steps += 1
         if self._pending_bytes >= _BATCH_BYTES:
             self._flush()

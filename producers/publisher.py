@@ -39,6 +39,7 @@ log = logging.getLogger("headrace.publisher")
 
 _TICK_MS = 100
 _SAY_AGAIN_S = 10.0
+_CHECK_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -96,23 +97,24 @@ class Publisher:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(flush=kind is None)
 
-    def leases(self) -> Iterator[int]:
+    def leases(self, check: Callable[[], None] | None = None) -> Iterator[int]:
         """The indices to produce, one by one, until the goal is met and everything of ours is committed.
 
-        Raises RefusedError if the sink refuses this producer or one of its episodes.
+        check: called every now and then while this waits; it may raise to stop. Raises RefusedError if the sink refuses
+        this producer or one of its episodes.
         """
-        while (index := self._next_lease()) is not None:
+        while (index := self._next_lease(check)) is not None:
             yield index
-        self.flush()
+        self.flush(check)
 
     def episode(self, index: int) -> Episode:
         """Record the episode of a leased index."""
         return Episode(self, index, self.spec, self.config.jpeg_quality)
 
-    def flush(self) -> None:
-        """Wait until every ended episode is committed. Raises RefusedError."""
+    def flush(self, check: Callable[[], None] | None = None) -> None:
+        """Wait until every ended episode is committed. Raises RefusedError, and what `check` raises."""
         with self._changed:
-            self._wait(lambda: not self._machine.unacknowledged)
+            self._wait(lambda: not self._machine.unacknowledged, check)
 
     def close(self, flush: bool = True) -> None:
         """Leave the sink; what is not committed goes back to its pool (after a flush there is nothing)."""
@@ -169,10 +171,10 @@ class Publisher:
             action()
         self._rouse()
 
-    def _next_lease(self) -> int | None:
+    def _next_lease(self, check: Callable[[], None] | None) -> int | None:
         with self._changed:
-            self._wait(self._has_room)
-            self._wait(self._lease_or_end)
+            self._wait(self._has_room, check)
+            self._wait(self._lease_or_end, check)
             if not self._granted:
                 return None
             self._asked = False
@@ -193,14 +195,16 @@ class Publisher:
             and machine.unacknowledged_bytes <= self.config.max_ahead_bytes
         )
 
-    def _wait(self, ready: Callable[[], bool]) -> None:
+    def _wait(self, ready: Callable[[], bool], check: Callable[[], None] | None = None) -> None:
         began = time.monotonic()
         said = began
         while True:
             self._raise_error()
             if ready():
                 break
-            self._changed.wait(1.0)
+            if check is not None:
+                check()
+            self._changed.wait(_CHECK_S)
             if time.monotonic() - said > _SAY_AGAIN_S and not self._machine.ready:
                 said = time.monotonic()
                 log.warning("no answer from a sink at %s for %.0f s; still trying", self.endpoint, said - began)

@@ -1,0 +1,86 @@
+"""Starting and stopping programs of Headrace as child processes."""
+
+from __future__ import annotations
+
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from protocol.errors import HeadraceError
+
+STOP_LIMIT_S = 40.0
+READY_LIMIT_S = 60.0
+_READY = re.compile(r"READY: data .*, producers at (\S+), http (\S+)")
+
+
+class ProgramError(HeadraceError):
+    """A program that was started ended badly."""
+
+
+@dataclass
+class Program:
+    """One running program; its stderr goes to a file."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def running(self) -> bool:
+        """It has not ended."""
+        return self.process.poll() is None
+
+    def last_words(self, lines: int = 3) -> str:
+        """The end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-lines:])
+
+    def stop(self) -> int:
+        """Ask it to end cleanly and wait; returns its exit status."""
+        if self.running:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+
+def start(name: str, words: Sequence[str], logs: Path) -> Program:
+    """Start `headrace WORDS` with this interpreter, in a process group of its own so that Ctrl-C reaches only us."""
+    logs.mkdir(parents=True, exist_ok=True)
+    log = logs / f"{name}.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "deploy.main", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Program(name, process, log)
+
+
+def start_sink(data: Path, logs: Path, words: Sequence[str] = ()) -> tuple[Program, str, str]:
+    """Start a sink on free ports and wait until it is ready; returns it, its endpoint and its HTTP address.
+
+    Raises ProgramError with the sink's own words if it ends instead.
+    """
+    ports = () if "--bind" in words else ("--bind", "tcp://127.0.0.1:0")
+    http = () if "--http" in words else ("--http", "127.0.0.1:0")
+    program = start("sink", ["sink", "--data", str(data), *ports, *http, *words], logs)
+    deadline = time.monotonic() + READY_LIMIT_S
+    while time.monotonic() < deadline:
+        match = _READY.search(program.log.read_text(errors="replace"))
+        if match:
+            return program, match[1], match[2]
+        if not program.running:
+            raise ProgramError(program.last_words())
+        select.select([], [], [], 0.05)
+    program.stop()
+    raise ProgramError(f"the sink was not ready within {READY_LIMIT_S:.0f} s; its log is {program.log}")
