@@ -115,7 +115,7 @@ class SinkDelivery:
         self.sessions: dict[bytes, Session] = {}  # by peer
         self.draining = False
         self._by_number: dict[int, Session] = {}
-        self._opening: dict[str, list[tuple[bytes, Hello]]] = {}
+        self._opening: dict[str, dict[bytes, Hello]] = {}  # by stream, by peer: its last Hello
         self._notices: dict[str, str] = {}
         self._grace_ends = now
         self._attempts = 0
@@ -152,7 +152,8 @@ class SinkDelivery:
         self._outbox.append((peer, Refused(session=session, code=code, why=why)))
         known = self.sessions.get(peer)
         if known is not None and known.number == session:
-            self._close(now, known)
+            self._close(known)
+            self._grant(now, known.stream)
         return self._take_orders()
 
     def stream_opened(
@@ -163,13 +164,13 @@ class SinkDelivery:
         self.books[spec.name] = LeaseBook(committed, successes)
         if len(committed):
             self._grace_ends = now + self.config.grace_s
-        for peer, hello in self._opening.pop(spec.name, []):
+        for peer, hello in self._opening.pop(spec.name, {}).items():
             self._hello(now, peer, hello)
         return self._take_orders()
 
     def stream_failed(self, stream: str, why: str) -> None:
         """The store cannot create the stream."""
-        for peer, hello in self._opening.pop(stream, []):
+        for peer, hello in self._opening.pop(stream, {}).items():
             self._outbox.append((peer, Refused(session=hello.session, code="storage", why=why)))
 
     def committed(self, now: float, stream: str, index: int, outcome: Outcome) -> None:
@@ -206,7 +207,7 @@ class SinkDelivery:
     def tick(self, now: float) -> list[Order]:
         """To be called every second or so: ends silent sessions and the time of grace."""
         for session in [s for s in self.sessions.values() if now - s.last_heard >= self.config.lease_s]:
-            self._close(now, session)
+            self._close(session)
         for stream in self.books:
             self._grant(now, stream)
         return self._take_orders()
@@ -233,17 +234,24 @@ class SinkDelivery:
         old = self.sessions.get(peer)
         if old is not None and old.number == hello.session:
             return  # a repeated Hello of the session that is open
-        if old is not None:
-            self._close(now, old)
+        if old is None:
+            self._admit(now, peer, hello)
+            return
+        # Its leases are granted to others only after the new session has had its chance to take them over.
+        self._close(old)
+        self._admit(now, peer, hello)
+        self._grant(now, old.stream)
+
+    def _admit(self, now: float, peer: bytes, hello: Hello) -> None:
         why = self._hello_refusal(hello)
         if why is not None:
             self._outbox.append((peer, Refused(session=hello.session, code=why[0], why=why[1])))
             return
         if hello.spec.name not in self.specs:
-            waiting = self._opening.setdefault(hello.spec.name, [])
+            waiting = self._opening.setdefault(hello.spec.name, {})
             if not waiting:
                 self._orders.append(OpenStream(hello.spec))
-            waiting.append((peer, hello))
+            waiting[peer] = hello
             return
         credit = self.credit.open(hello.session, hello.spec.min_window_bytes)
         if not credit:
@@ -287,7 +295,7 @@ class SinkDelivery:
         for index in dict.fromkeys(holding):
             if index in book.committed:
                 committed.append(index)
-            elif index in book.committing:
+            elif index in book.committing and book.committing[index].session not in self._by_number:
                 book.committing[index].session = session.number
                 pending.append(index)
             elif book.is_free(index):
@@ -314,14 +322,14 @@ class SinkDelivery:
         if self.draining:
             self._send(session, Drain(session=0))
 
-    def _close(self, now: float, session: Session) -> None:
+    def _close(self, session: Session) -> None:
+        """End a session; its leases are free, for the `_grant` that the caller must not forget."""
         del self.sessions[session.peer], self._by_number[session.number]
         self.credit.close(session.number)
         self._orders += [Forget(episode.attempt) for episode in session.episodes.values()]
         book = self.books[session.stream]
         for index in [i for i, holder in book.leases.items() if holder == session.number]:
             book.release(index)
-        self._grant(now, session.stream)
 
     # --- messages of a session --------------------------------------------------------------------------------
 
@@ -351,7 +359,8 @@ class SinkDelivery:
                 session.state = message.state
                 self._send(session, Pong(session=0))
             case Bye():
-                self._close(now, session)
+                self._close(session)
+                self._grant(now, session.stream)
             case Hello():
                 raise AssertionError("receive() handles Hello")
 
@@ -421,7 +430,8 @@ class SinkDelivery:
         """Tell the producer; the lease of the index is over, or without an index the whole session."""
         self._send(session, Refused(session=0, code=refusal.code, why=str(refusal)[:4000], index=refusal.index))
         if refusal.index is None:
-            self._close(now, session)
+            self._close(session)
+            self._grant(now, session.stream)
             return
         session.refused.add(refusal.index)
         self._abandon(now, session, refusal.index)
