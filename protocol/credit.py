@@ -66,6 +66,8 @@ class CreditPool:
 
     def consume(self, session: int, size: int) -> int:
         """Count bytes that left memory, and return the credit to send now (0: wait until more has gathered)."""
+        if not size:
+            return 0  # the account may be gone already
         account = self._accounts[session]
         account.in_flight -= size
         assert account.in_flight >= 0, (session, size, account)

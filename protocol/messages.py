@@ -20,11 +20,12 @@ PROTOCOL_VERSION = 1
 # Frame 0 of the largest message (a Hello with a full spec, a Welcome with many indices) stays below this.
 MAX_HEADER_BYTES = 1 << 20
 MAX_HOLDING = 4096
+MAX_TEXT = 4096
 
 Count = Annotated[int, Meta(ge=0, lt=2**32)]
 Index = Annotated[int, Meta(ge=0, lt=2**62)]
 Session = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Text = Annotated[str, Meta(max_length=4096)]
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Indices = Annotated[tuple[Index, ...], Meta(max_length=MAX_HOLDING)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -257,7 +258,7 @@ def decode_envelope(header: bytes | memoryview) -> tuple[int, int | None] | None
     """(session, protocol version of a Hello) of a message that did not decode, or None if it has not even that."""
     try:
         envelope = _envelope.decode(header)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return envelope.session, envelope.protocol if isinstance(envelope.protocol, int) else None
 
@@ -267,5 +268,5 @@ def _decode(decoder: msgspec.msgpack.Decoder[M], header: bytes | memoryview) -> 
         raise ProtocolError(f"expected a header of at most {MAX_HEADER_BYTES} bytes, found {len(header)}")
     try:
         return decoder.decode(header)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"the header does not fit the protocol, version {PROTOCOL_VERSION}: {error}") from error

@@ -22,6 +22,7 @@ from protocol.errors import EpisodeError, SpecError
 from protocol.interval_set import IntervalSet
 from protocol.lease_book import LeaseBook
 from protocol.messages import (
+    MAX_TEXT,
     PROTOCOL_VERSION,
     Abandon,
     Begin,
@@ -135,7 +136,7 @@ class SinkDelivery:
         session = self.sessions.get(peer)
         if session is None or session.number != message.session or message.seq > session.next_in:
             why = "say Hello again: this session is not known here, or a message of it was lost"
-            self._outbox.append((peer, Refused(session=message.session, code="unknown_session", why=why)))
+            self._turn_away(peer, message.session, "unknown_session", why)
             return []
         if message.seq < session.next_in:
             return []
@@ -149,7 +150,7 @@ class SinkDelivery:
 
     def reject_peer(self, now: float, peer: bytes, session: int, code: RefusalCode, why: str) -> list[Order]:
         """The shell could not even decode a message of this peer."""
-        self._outbox.append((peer, Refused(session=session, code=code, why=why)))
+        self._turn_away(peer, session, code, why)
         known = self.sessions.get(peer)
         if known is not None and known.number == session:
             self._close(known)
@@ -171,7 +172,7 @@ class SinkDelivery:
     def stream_failed(self, stream: str, why: str) -> None:
         """The store cannot create the stream."""
         for peer, hello in self._opening.pop(stream, {}).items():
-            self._outbox.append((peer, Refused(session=hello.session, code="storage", why=why)))
+            self._turn_away(peer, hello.session, "storage", why)
 
     def committed(self, now: float, stream: str, index: int, outcome: Outcome) -> None:
         """The episode of this index is durable."""
@@ -245,7 +246,7 @@ class SinkDelivery:
     def _admit(self, now: float, peer: bytes, hello: Hello) -> None:
         why = self._hello_refusal(hello)
         if why is not None:
-            self._outbox.append((peer, Refused(session=hello.session, code=why[0], why=why[1])))
+            self._turn_away(peer, hello.session, *why)
             return
         if hello.spec.name not in self.specs:
             waiting = self._opening.setdefault(hello.spec.name, {})
@@ -260,7 +261,7 @@ class SinkDelivery:
                 f"a producer of this stream needs a window of {window} bytes and {self.credit.free_bytes} are left of "
                 f"{self.config.credit_bytes}; give the sink more memory or start fewer producers"
             )
-            self._outbox.append((peer, Refused(session=hello.session, code="too_many_producers", why=text)))
+            self._turn_away(peer, hello.session, "too_many_producers", text)
             return
         session = Session(peer, hello.session, hello.producer, hello.spec.name, hello.goal, now)
         self.sessions[peer] = self._by_number[session.number] = session
@@ -274,7 +275,7 @@ class SinkDelivery:
                 f"the sink speaks version {PROTOCOL_VERSION}, the producer {hello.protocol}; install the same release",
             )
         if hello.session in self._by_number or self.credit.knows(hello.session):
-            return "bad_message", f"session number {hello.session} is in use; choose a random one for each Hello"
+            return "unknown_session", f"session number {hello.session} is in use; choose a random one for each Hello"
         if self.config.streams is not None and hello.spec.name not in self.config.streams:
             taken = ", ".join(sorted(self.config.streams))
             return "unknown_stream", f"stream {hello.spec.name!r} is not taken here; this sink takes {taken}"
@@ -286,7 +287,7 @@ class SinkDelivery:
         if known is not None and known != hello.spec:
             rows = "; ".join(differences(known, hello.spec))
             text = f"stream {known.name!r} has another schema: {rows}; use another stream name or the same schema"
-            return "wrong_spec", text[:4000]
+            return "wrong_spec", text
         return None
 
     def _welcome(self, session: Session, holding: tuple[int, ...], credit: int) -> None:
@@ -336,6 +337,8 @@ class SinkDelivery:
     def _dispatch(self, now: float, session: Session, message: FromProducer, sizes: tuple[int, ...]) -> None:
         if sizes and not self.credit.receive(session.number, sum(sizes)):
             raise _RefusalError("credit_exceeded", f"{sum(sizes)} payload bytes are more than the credit left")
+        if sizes and not isinstance(message, Frames | Document | End):
+            raise self._drop(session, sizes, "bad_message", f"{type(message).__name__} has no payload, found {sizes}")
         if any(size > MAX_FRAME_BYTES for size in sizes):
             raise self._drop(session, sizes, "bad_message", f"a payload frame is over {MAX_FRAME_BYTES} bytes")
         match message:
@@ -428,7 +431,7 @@ class SinkDelivery:
 
     def _refuse(self, now: float, session: Session, refusal: _RefusalError) -> None:
         """Tell the producer; the lease of the index is over, or without an index the whole session."""
-        self._send(session, Refused(session=0, code=refusal.code, why=str(refusal)[:4000], index=refusal.index))
+        self._send(session, Refused(session=0, code=refusal.code, why=str(refusal), index=refusal.index))
         if refusal.index is None:
             self._close(session)
             self._grant(now, session.stream)
@@ -471,7 +474,13 @@ class SinkDelivery:
     def _send(self, session: Session, message: FromSink) -> None:
         stamped = msgspec.structs.replace(message, session=session.number, seq=session.next_out)
         session.next_out += 1
+        if isinstance(stamped, Refused | Notice):
+            stamped = msgspec.structs.replace(stamped, why=stamped.why[:MAX_TEXT])
         self._outbox.append((session.peer, stamped))
+
+    def _turn_away(self, peer: bytes, session: int, code: RefusalCode, why: str) -> None:
+        """Answer someone who has no session."""
+        self._outbox.append((peer, Refused(session=session, code=code, why=why[:MAX_TEXT])))
 
     def _take_orders(self) -> list[Order]:
         taken, self._orders = self._orders, []
