@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from protocol.checksum import Buffer
+from protocol.errors import EpisodeError
 from protocol.messages import (
     PROTOCOL_VERSION,
     Abandon,
@@ -42,10 +43,12 @@ from protocol.messages import (
     Want,
     Welcome,
 )
-from protocol.spec import StreamSpec
+from protocol.spec import MAX_DOCUMENT_BYTES, StreamSpec
 
-# Seconds without an answer before the first Welcome, and between two Hellos: a sink that is not there costs little.
+# Seconds between the first two Hellos: a sink that is not there costs little.
 HELLO_INTERVAL_S = 1.0
+# The interval doubles up to this, or a sink that answers more slowly would be asked anew for ever.
+MAX_HELLO_INTERVAL_S = 8.0
 RETRY_FULL_SINK_S = 5.0
 
 
@@ -79,6 +82,7 @@ class Outgoing:
 @dataclass
 class _Episode:
     parts: list[Outgoing] = field(default_factory=list)
+    documents: dict[str, bytes] = field(default_factory=dict)  # by SHA-256
     sent: int = 0
     ended: bool = False
 
@@ -94,11 +98,10 @@ class ProducerDelivery:
         self.ready = False
         self.epoch: int | None = None
         self.state = ""  # what the producer is doing, for people; goes with the next Ping
-        self.finished = False  # Done came, or a refusal ended it, or bye() was called
+        self.finished = False  # a refusal ended it, or bye() was called
         self._producer = producer
         self._goal = goal
         self._new_session = new_session
-        self._documents: dict[str, bytes] = {}
         self._episodes: dict[int, _Episode] = {}
         self._leases: set[int] = set()  # granted, no Begin yet
         self._wanted = 0
@@ -106,7 +109,7 @@ class ProducerDelivery:
         self._queue: deque[Outgoing] = deque()  # control messages of this session, before any part
         self._session = self._next_in = self._next_out = self._credit = 0
         self._last_heard = self._last_ping = self._retry_at = now
-        self._heartbeat_s = HELLO_INTERVAL_S
+        self._heartbeat_s = self._hello_interval_s = HELLO_INTERVAL_S
         self._sent_documents: set[str] = set()
         self._start(now)
 
@@ -125,21 +128,22 @@ class ProducerDelivery:
             self._episodes[index] = _Episode([Outgoing(Begin(session=0, index=index))])
 
     def frames(self, index: int, first: int, count: int, frames: Sequence[Buffer]) -> None:
-        """Add the JPEG frames of `count` steps."""
+        """Add the JPEG frames of `count` steps. Raises EpisodeError if they are too many bytes for one message."""
         message = Frames(session=0, index=index, first=first, count=count)
         self._add(index, Outgoing(message, tuple(frames)))
 
     def end(self, end: End, payload: Sequence[Buffer], documents: Sequence[bytes] = ()) -> None:
-        """End an episode. `end.documents` is filled in from `documents`."""
-        names = []
-        for document in documents:
-            name = hashlib.sha256(document).hexdigest()
-            names.append(name)
-            self._documents[name] = document
-        end = msgspec.structs.replace(end, documents=tuple(names))
-        self._add(end.index, Outgoing(end, tuple(payload)))
-        if end.index in self._episodes:
-            self._episodes[end.index].ended = True
+        """End an episode; `end.documents` is filled in from `documents`. Raises EpisodeError if anything is too big."""
+        named = {hashlib.sha256(document).hexdigest(): document for document in documents}
+        for document in named.values():
+            if not 1 <= len(document) <= MAX_DOCUMENT_BYTES:
+                raise EpisodeError(
+                    f"index {end.index}: a document has {len(document)} bytes; expected 1 to {MAX_DOCUMENT_BYTES}"
+                )
+        self._add(end.index, Outgoing(msgspec.structs.replace(end, documents=tuple(named)), tuple(payload)))
+        episode = self._episodes.get(end.index)
+        if episode is not None:
+            episode.documents, episode.ended = named, True
 
     def abandon(self, index: int) -> None:
         """Give an index back unfinished."""
@@ -151,13 +155,12 @@ class ProducerDelivery:
 
     def begin_again(self, index: int) -> None:
         """Forget what was recorded of an episode that has not ended, and begin it again under the same lease."""
-        if index in self._episodes:
+        if index in self._episodes and not self._episodes[index].ended:
             self._episodes[index] = _Episode([Outgoing(Begin(session=0, index=index))])
 
     def bye(self) -> None:
         """End the session; what is not committed goes back to the sink's pool."""
-        if self.ready:
-            self._queue.append(Outgoing(Bye(session=0)))
+        self._queue.append(Outgoing(Bye(session=0)))
         self.finished = True
 
     def holds(self, index: int) -> bool:
@@ -216,7 +219,7 @@ class ProducerDelivery:
             out.append(self._stamp(self._queue.popleft()))
         if self.ready and not self.finished:
             for episode in self._episodes.values():
-                while episode.sent < len(episode.parts) and self._may_send(episode.parts[episode.sent], out):
+                while episode.sent < len(episode.parts) and self._may_send(episode, out):
                     out.append(self._stamp(episode.parts[episode.sent]))
                     self._credit -= episode.parts[episode.sent].size
                     episode.sent += 1
@@ -239,7 +242,8 @@ class ProducerDelivery:
         self._sent_documents = set()
         self._last_heard = self._last_ping = now
         self._heartbeat_s = HELLO_INTERVAL_S
-        self._retry_at = now + HELLO_INTERVAL_S
+        self._retry_at = now + self._hello_interval_s
+        self._hello_interval_s = min(2 * self._hello_interval_s, MAX_HELLO_INTERVAL_S)
         self.ready = False
         self._queue.clear()
         holding = (*self._episodes, *sorted(self._leases))
@@ -296,6 +300,7 @@ class ProducerDelivery:
         self.epoch = message.epoch
         self._credit = message.credit
         self._heartbeat_s = message.heartbeat_s
+        self._hello_interval_s = HELLO_INTERVAL_S
         for index in message.committed:
             self._settle(index, Event("committed", index))
         for index in message.lost:
@@ -320,17 +325,23 @@ class ProducerDelivery:
             self._events.append(event)
 
     def _add(self, index: int, part: Outgoing) -> None:
+        if part.size > self.spec.min_window_bytes:
+            # The credit might never cover it.
+            raise EpisodeError(
+                f"index {index}: {part.size} bytes in one message; the stream allows {self.spec.min_window_bytes}"
+            )
         episode = self._episodes.get(index)
         if episode is not None:
             episode.parts.append(part)
 
-    def _may_send(self, part: Outgoing, out: list[Outgoing]) -> bool:
-        """The credit covers the part; the documents that an End refers to go out before it."""
+    def _may_send(self, episode: _Episode, out: list[Outgoing]) -> bool:
+        """The credit covers the next part; the documents that an End refers to go out before it."""
+        part = episode.parts[episode.sent]
         if isinstance(part.message, End):
-            for name in part.message.documents:
-                document = Outgoing(Document(session=0, sha256=name), (self._documents[name],))
+            for name, data in episode.documents.items():
                 if name in self._sent_documents:
                     continue
+                document = Outgoing(Document(session=0, sha256=name), (data,))
                 if document.size > self._credit:
                     return False
                 self._sent_documents.add(name)
