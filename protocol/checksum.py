@@ -34,7 +34,9 @@ def episode_checksum(
     for checksums in frame_checksums:
         digest.update(np.ascontiguousarray(checksums, dtype="<u4").data)
     for column in columns:
-        digest.update(column.data if isinstance(column, np.ndarray) else column)
+        if isinstance(column, np.ndarray):
+            column = np.ascontiguousarray(column, column.dtype.newbyteorder("<")).data
+        digest.update(column)
     digest.update(attributes)
     return digest.intdigest()
 

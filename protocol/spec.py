@@ -108,7 +108,8 @@ class StreamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def to_json(self) -> bytes:
         """Canonical JSON: keys sorted, so that equal specs give equal bytes."""
-        return msgspec.json.encode(self, order="sorted")
+        # A rate given as 20 equals one given as 20.0.
+        return msgspec.json.encode(msgspec.structs.replace(self, rate_hz=float(self.rate_hz)), order="sorted")
 
     @classmethod
     def from_json(cls, data: bytes) -> StreamSpec:
