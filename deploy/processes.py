@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import select
 import signal
@@ -16,6 +17,9 @@ from protocol.errors import HeadraceError
 
 STOP_LIMIT_S = 40.0
 READY_LIMIT_S = 60.0
+# linux/prctl.h
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
 _READY = re.compile(r"READY: data .*, producers at (\S+), http (\S+)")
 
 
@@ -62,8 +66,14 @@ def start(name: str, words: Sequence[str], logs: Path) -> Program:
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
     return Program(name, process, log)
+
+
+def _end_with_parent() -> None:
+    """In the child: the kernel sends SIGTERM when we die, however that happens."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def start_sink(data: Path, logs: Path, words: Sequence[str] = ()) -> tuple[Program, str, str]:

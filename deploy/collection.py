@@ -1,0 +1,75 @@
+"""A collection on this machine while it runs: a sink and its producers as child processes."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from deploy.processes import Program, ProgramError, start, start_sink
+from deploy.topology import Topology
+from protocol.errors import ConfigurationError
+
+_STATUS_TIMEOUT_S = 5.0
+
+
+class LocalCollection:
+    """Starts with `with`; leaving the block stops producers first, then the sink, which drains."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self.data = Path(topology.sink.data)
+        self.logs = self.data / "logs"
+        self.producers: list[Program] = []
+        self.status: dict[str, Any] = {"streams": {}, "producers": [], "problems": []}
+        self._sink: Program | None = None
+        self._http = ""
+
+    def __enter__(self) -> LocalCollection:
+        """Raises ProgramError with the words of a program that does not start."""
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"cannot write to the dataset directory {self.data}: {error.strerror}") from error
+        self._sink, self.endpoint, self._http = start_sink(self.data, self.logs, self.topology.sink.words())
+        for number, producers in enumerate(self.topology.producers):
+            words = [*producers.words(self.endpoint), "--plain", "--json", str(self.stats_path(number))]
+            self.producers.append(start(f"producers-{number}", words, self.logs))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stats_path(self, number: int) -> Path:
+        """Where the producers of entry `number` write their totals at the end."""
+        return self.logs / f"producers-{number}.json"
+
+    def refresh(self) -> None:
+        """Ask the sink for its status. Raises ProgramError if it or a producer has ended badly."""
+        assert self._sink is not None
+        if not self._sink.running:
+            raise ProgramError(f"the sink ended: {self._sink.last_words()}")
+        for program in self.producers:
+            if not program.running and program.process.returncode:
+                raise ProgramError(f"{program.last_words()} (the whole log is {program.log})")
+        try:
+            with urllib.request.urlopen(f"http://{self._http}/status", timeout=_STATUS_TIMEOUT_S) as answer:
+                self.status = json.load(answer)
+        except OSError as error:
+            self.status["problems"] = [f"the sink does not answer on {self._http}: {error}"]
+
+    @property
+    def finished(self) -> bool:
+        """Every producer has met its goal."""
+        return not any(program.running for program in self.producers)
+
+    def stop(self) -> None:
+        """Stop the producers, then the sink."""
+        for program in self.producers:
+            if program.running:
+                program.process.terminate()
+        for program in self.producers:
+            program.stop()
+        if self._sink is not None:
+            self._sink.stop()

@@ -1,0 +1,79 @@
+"""The live display of a collection, drawn from the sink's /status."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+_PLAIN_INTERVAL_S = 15.0
+
+
+class CollectionDisplay:
+    """Live on a terminal; otherwise one line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
+        self._began = time.monotonic()
+        self._next_line = self._began
+
+    def __enter__(self) -> CollectionDisplay:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def update(self, status: dict[str, Any], note: str = "") -> None:
+        """Show a status."""
+        if self._live:
+            self._live.update(_draw(status, note, time.monotonic() - self._began))
+        elif time.monotonic() >= self._next_line or note:
+            self._next_line = time.monotonic() + _PLAIN_INTERVAL_S
+            for line in _lines(status, note, time.monotonic() - self._began):
+                self._console.print(Text(line), soft_wrap=True)
+
+
+def _draw(status: dict[str, Any], note: str, seconds: float) -> Group:
+    streams = Table(box=None, pad_edge=False)
+    for name in ("stream", "progress", "", "failed", "episodes/h", "MB/s", "frames"):
+        streams.add_column(name, justify="left" if name in ("stream", "progress") else "right")
+    for name, totals in status["streams"].items():
+        goal = totals["goal_successes"]
+        done = totals["successes"]
+        bar: ProgressBar | str = ProgressBar(total=goal, completed=done, width=30) if goal else ""
+        streams.add_row(
+            name,
+            bar,
+            f"{done}/{goal}" if goal else str(done),
+            str(totals["episodes"] - done),
+            f"{totals['episodes_per_hour']:.0f}",
+            f"{totals['mb_per_s']:.1f}",
+            str(totals["frames"]),
+        )
+    producers = Table(box=None, pad_edge=False)
+    for name in ("producer", "state", "silent"):
+        producers.add_column(name)
+    for row in status["producers"]:
+        producers.add_row(row["name"], row["state"] or "starting", f"{row['silent_s']:.0f} s")
+    problems = [Text(problem, "red") for problem in status["problems"]]
+    ending = [Text(note, "yellow")] if note else []
+    return Group(Text(f"collecting for {seconds:.0f} s", "bold"), streams, Text(), producers, *problems, *ending)
+
+
+def _lines(status: dict[str, Any], note: str, seconds: float) -> list[str]:
+    lines = [
+        f"{seconds:5.0f} s  {name}: {totals['successes']}/{totals['goal_successes'] or '-'} successes, "
+        f"{totals['episodes'] - totals['successes']} failed, {totals['episodes_per_hour']:.0f} episodes/h, "
+        f"{totals['mb_per_s']:.1f} MB/s; " + ", ".join(f"{p['state'] or 'starting'}" for p in status["producers"])
+        for name, totals in status["streams"].items()
+    ] or [f"{seconds:5.0f} s  the producers start"]
+    return lines + list(status["problems"]) + ([note] if note else [])
