@@ -67,8 +67,6 @@ def _check(flags: ProduceFlags) -> None:
 
 
 def _produce(flags: ProduceFlags) -> int:
-    from producers.robosuite import worker
-
     host = socket.gethostname()
     options = RobosuiteOptions(**{name: getattr(flags, name) for name in RobosuiteOptions.__dataclass_fields__})
     jobs = [

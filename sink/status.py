@@ -26,6 +26,7 @@ class StreamTotals:
     payload_bytes: int = 0
     new: dict[str, int] = field(default_factory=lambda: {outcome.name.lower(): 0 for outcome in Outcome})
     waits: str = ""
+    first_heard: float = field(default_factory=time.monotonic)
     commits: deque[tuple[float, int]] = field(default_factory=deque)  # (time, payload bytes so far)
 
 
@@ -86,11 +87,10 @@ class StatusBoard:
 
     def _stream(self, name: str, totals: StreamTotals, delivery: SinkDelivery) -> dict[str, Any]:
         rate = byte_rate = 0.0
-        if len(totals.commits) > 1:
-            (first, first_bytes), (last, last_bytes) = totals.commits[0], totals.commits[-1]
-            span = max(last - first, 1e-3)
-            rate = (len(totals.commits) - 1) / span * 3600
-            byte_rate = (last_bytes - first_bytes) / span / 1e6
+        if totals.commits:
+            window = max(min(_RATE_WINDOW_S, time.monotonic() - totals.first_heard), 1.0)
+            rate = len(totals.commits) / window * 3600
+            byte_rate = (totals.payload_bytes - totals.commits[0][1]) / window / 1e6
         book = delivery.books.get(name)
         goals = [s.goal.successes for s in delivery.sessions.values() if s.stream == name and s.goal.successes]
         return {
