@@ -7,6 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+# MuJoCo writes the type of a mesh file when it read the file, and leaves it out when it had it in its cache. The name's
+# ending says it too.
+_CONTENT_TYPE = re.compile(r' content_type="[^"]*"')
 _FILE_ATTRIBUTE = re.compile(r'(?<=\bfile=")[^"]*(?=")')
 
 
@@ -20,7 +23,7 @@ def save_model_xml(model: Any) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.xml")
         mujoco.mj_saveLastXML(str(path), model)
-        return relative_assets(path.read_text(encoding="utf-8"))
+        return relative_assets(_CONTENT_TYPE.sub("", path.read_text(encoding="utf-8")))
 
 
 def relative_assets(xml: str) -> str:

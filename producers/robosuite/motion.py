@@ -19,6 +19,8 @@ BAND_FAR_M, BAND_MIDDLE_M, BAND_NEAR_M = 0.15, 0.08, 0.03
 MULTIPLIER_MIDDLE, MULTIPLIER_NEAR, MULTIPLIER_CLOSE = 1.5, 1.0, 0.5
 # Faster turns saturate the wrist's torques, and then the hand strays from its path.
 TURN_LIMIT = 0.4
+# An object's own z leans so far from world z, or less, while it stands.
+UPRIGHT_COSINE = 0.7
 
 
 def speed_for(distance: float, speed_multiplier: float) -> float:
@@ -60,13 +62,21 @@ def hand_yaw(hand_quat: NDArray[np.float64]) -> float:
 
 
 def yaw_to_grasp(object_quat: NDArray[np.float64], grasp_axis: float, period: float, near: float) -> float:
-    """The yaw nearest to `near` at which the fingers close along `grasp_axis` of an upright object [rad]."""
-    if period == 0.0:
-        return near
+    """The yaw nearest to `near` at which the fingers close along `grasp_axis` of the object [rad].
+
+    They close across an object that has fallen over, whatever its axis and period.
+    """
     x, y, z, w = (float(value) for value in object_quat)
-    object_yaw = atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+    upright = 1.0 - 2.0 * (x * x + y * y)
+    if abs(upright) < UPRIGHT_COSINE:
+        lies_along = atan2(2.0 * (y * z - w * x), 2.0 * (x * z + w * y))
+        closing, period = lies_along + pi / 2, pi
+    elif period == 0.0:
+        return near
+    else:
+        closing = atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z)) + grasp_axis
     # At yaw 0 the fingers already close along an axis a quarter turn from x.
-    return near + _wrap(object_yaw + grasp_axis - pi / 2 - near, period)
+    return near + _wrap(closing - pi / 2 - near, period)
 
 
 def yaw_error(hand_quat: NDArray[np.float64], yaw: float) -> float:

@@ -31,6 +31,10 @@ from producers.robosuite.tasks import TaskGeometry
 
 # The fingers begin to close so far from the object, and to open so far above the placing height [m].
 CLOSE_WITHIN_M, OPEN_WITHIN_M = 0.15, 0.05
+# A grasp that takes longer has met something in its way.
+GRASP_LIMIT_STEPS = 120
+# Fingers that move less than this in a step stand still [m].
+FINGERS_STILL_M = 0.0002
 # Opening beyond the object's half width to which they close while the hand still comes down [m].
 PRESHAPE_MARGIN_M = 0.011
 # The adaptive policy closes on the object when the hand is this near to the grasp [m]; it goes on down meanwhile.
@@ -102,7 +106,7 @@ class ScriptedPickPlacePolicy:
         seen = Seen(first)
         self._fingers.reset()
         self._rest_steps = 0
-        self._last_object = seen.object
+        self._last_object, self._last_half_opening = seen.object, seen.half_opening
         self._retreat = seen.hand
         self._begin_approach(seen, near_yaw=0.0)
 
@@ -111,6 +115,7 @@ class ScriptedPickPlacePolicy:
         seen = Seen(timestep)
         self._count_rest(seen)
         self._advance(seen)
+        self._last_object, self._last_half_opening = seen.object, seen.half_opening
         self._phase_steps += 1
         error = self._waypoint(seen) - seen.hand
         move = translate(error, self._speed(seen, error), self._geometry.position_scale)
@@ -157,9 +162,8 @@ class ScriptedPickPlacePolicy:
         """Stick deflection for a waypoint that lies `error` ahead."""
         if not self._adaptive:
             return BASE_SPEED
-        if self._phase is Phase.GRASP:
-            error = self._script.grasp(seen) - seen.hand
-        return speed_for(float(np.linalg.norm(error)), self._speed_multiplier)
+        distance = self._script.way_to_grasp(seen) if self._phase is Phase.GRASP else float(np.linalg.norm(error))
+        return speed_for(distance, self._speed_multiplier)
 
     def _advance(self, seen: Seen) -> None:
         """Go to the next phase when this one is over; back to the first when the object is lost."""
@@ -169,7 +173,7 @@ class ScriptedPickPlacePolicy:
         match self._phase:
             case Phase.APPROACH if self._arrived(seen):
                 self._enter(Phase.GRASP)
-            case Phase.GRASP if self._grasped():
+            case Phase.GRASP if self._grasped(seen):
                 self._enter(Phase.LIFT)
             case Phase.LIFT if self._arrived(seen):
                 self._enter(Phase.END if self._script.lifts_only else Phase.MOVE)
@@ -195,16 +199,25 @@ class ScriptedPickPlacePolicy:
     def _lost(self, seen: Seen) -> bool:
         """The fingers have closed on nothing, or the object has left them."""
         if self._phase is Phase.GRASP:
-            return self._fingers.told_closed and seen.half_opening < MISSED * self._geometry.task.half_width
+            missed = self._fingers.told_closed and seen.half_opening < MISSED * self._geometry.task.half_width
+            return missed or self._phase_steps > GRASP_LIMIT_STEPS
         return self._phase in {Phase.LIFT, Phase.MOVE} and not self._holds(seen)
 
-    def _grasped(self) -> bool:
-        """The fingers press on the object; the policy that is not adaptive lets them close all the way."""
-        pressed = self._fingers.squeeze(self._geometry.task.half_width) if self._adaptive else self._fingers.told_closed
-        return self._closing and pressed
+    def _grasped(self, seen: Seen) -> bool:
+        """The fingers press on the object; the policy that is not adaptive waits until they stand still."""
+        if not self._closing:
+            return False
+        if self._adaptive:
+            return self._fingers.squeeze(self._geometry.task.half_width)
+        return self._fingers.told_closed and self._fingers_still(seen)
+
+    def _fingers_still(self, seen: Seen) -> bool:
+        return abs(seen.half_opening - self._last_half_opening) < FINGERS_STILL_M
 
     def _released(self, seen: Seen) -> bool:
-        return self._fingers.told_open or (self._adaptive and not self._holds(seen))
+        if self._adaptive:
+            return self._fingers.told_open or not self._holds(seen)
+        return self._fingers.told_open and self._fingers_still(seen)
 
     def _left(self, seen: Seen) -> bool:
         """The hand is away; the adaptive policy waits a while for the object to come to rest."""
@@ -212,7 +225,6 @@ class ScriptedPickPlacePolicy:
 
     def _count_rest(self, seen: Seen) -> None:
         moved = float(np.linalg.norm(seen.object - self._last_object))
-        self._last_object = seen.object
         distance = self._script.distance_to_target(seen)
         if self._script.lifts_only:
             resting = distance < REST_RADIUS_M

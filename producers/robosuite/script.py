@@ -77,6 +77,11 @@ class Script:
             return np.array([seen.hand[0], seen.hand[1], point[2]])
         return point
 
+    def way_to_grasp(self, seen: Seen) -> float:
+        """How far it is to the grasp, first aside and then down [m]."""
+        gap = self.grasp(seen) - seen.hand
+        return float(np.linalg.norm(gap[:2]) + abs(gap[2]))
+
     def descent(self, seen: Seen, reach: float) -> NDArray[np.float64]:
         """The grasp, or a point above it while the hand is more than `reach` aside and would land on the object."""
         grasp = self.grasp(seen)
