@@ -4,12 +4,12 @@
 thread of llvmpipe (Mesa 22.3, AMD EPYC), each line with all that is above it:
 
                                     agentview   robot0_eye_in_hand
-    exact                              114             95
-    no reflections                      72             44
-    no multisampling                    31             23
-    meshes of 185 k → 39 k faces        20             17
-    nearer mipmap only                  17             14
-    skip what is unchanged               8             14
+    exact                              113             94
+    no reflections                      71             44
+    no multisampling                    31             22
+    meshes of 185 k → 59 k faces        21             17
+    nearer mipmap only                  18             15
+    skip what is unchanged               9             14
 
 The environment variables that graphics.py names must be set before this module is imported. A renderer belongs to one
 thread.
