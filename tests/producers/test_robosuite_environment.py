@@ -130,7 +130,8 @@ def test_rows_follow_from_the_state_and_the_model_document() -> None:
         "gripper_qpos": data.qpos[7:9],
     }
     for name, value in expected.items():
-        np.testing.assert_allclose(last[f"observations/{name}"], value, rtol=0, atol=1e-6, err_msg=name)
+        row = np.asarray(last[f"observations/{name}"], dtype=np.float64)
+        np.testing.assert_allclose(row, value, rtol=0, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -7,6 +7,7 @@ import functools
 import mujoco
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from producers.robosuite.environment import RobosuiteConfig, RobosuiteEnvironment
 from producers.robosuite.tasks import TASKS, TaskGeometry, find_task
@@ -21,7 +22,7 @@ def environment(task: str) -> RobosuiteEnvironment:
     return RobosuiteEnvironment(RobosuiteConfig(task=task))
 
 
-def collision_box(name: str) -> tuple[np.ndarray, np.ndarray]:
+def collision_box(name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lowest and highest corner of an object's collision geoms in the frame of its root body."""
     model = environment(name)._model
     root = model.body(f"{TASKS[name].object_name}_main").id
