@@ -14,6 +14,7 @@ from producers.robosuite.environment import RobosuiteConfig, RobosuiteEnvironmen
 from producers.robosuite.fingers import Fingers
 from producers.robosuite.motion import hand_yaw, rotate, speed_for, translate, yaw_to_grasp
 from producers.robosuite.policy import ScriptedPickPlacePolicy
+from producers.robosuite.policy_bench import Tally, figures, wilson_interval
 from producers.robosuite.tasks import TASKS
 
 CAN = "PickPlaceCan"
@@ -143,3 +144,20 @@ def test_the_setpoint_is_counted_as_robosuite_moves_it() -> None:
         simulated.step(np.array([0, 0, 0, 0, 0, 0, stick], dtype=np.float32))
         assert fingers.setpoint == pytest.approx((gripper.current_action[0] + 1.0) * 0.02, abs=1e-9)
     assert fingers.setpoint == pytest.approx(0.032)
+
+
+def test_the_interval_is_wilsons() -> None:
+    assert wilson_interval(138, 140) == pytest.approx((0.9494, 0.9961), abs=2e-4)
+    assert wilson_interval(5, 5) == pytest.approx((0.5655, 1.0), abs=2e-4)
+    assert wilson_interval(0, 5)[0] == 0.0
+
+
+@pytest.mark.parametrize(("fast", "holds"), [(100, True), (101, False)])
+def test_figures_say_whether_they_hold(fast: int, holds: bool) -> None:
+    adaptive = Tally("adaptive", [True] * 9 + [False], [fast] * 10, 1.0)
+    plain = Tally("plain", [True] * 10, [200] * 10, 1.0)
+    success, steps, ratio = figures(adaptive, plain)
+    assert (success["name"], success["value"], success["holds"]) == ("policy.success", 0.9, False)
+    assert (steps["name"], steps["value"], steps["holds"]) == ("policy.mean_steps", fast, True)
+    assert (ratio["name"], ratio["value"], ratio["holds"]) == ("policy.steps_vs_plain", fast / 200, holds)
+    assert success["runs"] == [1.0, 1.0, 1.0, pytest.approx(2 / 3)]
