@@ -116,7 +116,7 @@ class StreamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Decode and check. Raises SpecError."""
         try:
             spec = msgspec.json.decode(data, type=cls)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise SpecError(f"the stream spec is not valid JSON of a StreamSpec: {error}") from error
         spec.check()
         return spec
