@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from h5py import h5d, h5p, h5s, h5t
 
-from protocol.errors import DiskFullError
+from protocol.errors import DatasetError, DiskFullError
 from protocol.layout import FORMAT_VERSION, SHARD_NAME, Capacity, ShardLayout, dataset_names, dataset_type, shard_bytes
 from protocol.spec import StreamSpec
 from sink.disk import sync_directory
@@ -25,9 +25,11 @@ DISK_RESERVE_BYTES = 64 << 20
 
 
 def create_shard(folder: Path, number: int, spec: StreamSpec, capacity: Capacity, dataset_uuid: str) -> ShardLayout:
-    """Make the file whole, reserve its space, sync it and give it its name. Raises DiskFullError."""
+    """Make the file whole, reserve its space, sync it and give it its name. Raises DiskFullError, DatasetError."""
     path = folder / SHARD_NAME.format(number)
     draft = path.with_name(path.name + PREPARING)
+    if path.exists():
+        raise DatasetError(f"{path} exists already; a shard is never replaced")
     needed = shard_bytes(spec, capacity)
     free = shutil.disk_usage(folder).free
     if free < needed + DISK_RESERVE_BYTES:

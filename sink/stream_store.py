@@ -68,17 +68,16 @@ class StreamStore:
                 raise SpecError(f"{layout.path} has another schema: {rows}")
         writers = [ShardWriter(self._disk, layout) for layout in layouts]
         self._note_committed(writers)
-        while writers and writers[-1].recovered.sealed:
-            writers.pop().close()
         # An empty shard at the end was prepared for later; only one of those is kept in use at a time.
         while len(writers) > 1 and not writers[-1].rows and not writers[-2].recovered.sealed:
             spare = writers.pop()
             spare.close()
             spare.path.unlink()
-        if writers:
+        if writers and not writers[-1].recovered.sealed:
             self.active = writers.pop()
         else:
-            number = layouts[-1].number + 1 if layouts else 0
+            # Never below the highest number there is, even if an earlier shard is not sealed yet.
+            number = writers[-1].layout.number + 1 if writers else 0
             self.active = ShardWriter(self._disk, self._create(number))
         for writer in writers:
             if writer.recovered.sealed:
