@@ -1,0 +1,85 @@
+"""`headrace inspect`: what a dataset holds. Reads rows only, so it is quick, and it may run beside a sink."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from protocol.dataset_view import shard_paths
+from protocol.errors import DatasetError
+from protocol.shard_view import ShardView
+from sink.inspect_tables import show
+from sink.stream_summary import StreamSummary
+
+IDENTITY_NAME = "dataset.json"
+# Width of a table that is not shown on a terminal [characters].
+PLAIN_WIDTH = 160
+
+
+@dataclass(frozen=True)
+class InspectFlags:
+    """List the streams of a dataset: schema, episodes by outcome, sizes, shards, missing indices, rates."""
+
+    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """Dataset directory, as given to `headrace sink --data`; a sink may be writing to it."""
+    json: bool = False
+    """Print one JSON object instead: sizes in bytes, times in seconds and Unix nanoseconds."""
+    episodes: bool = False
+    """List every episode too: sizes in MB, times in seconds."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print what DIR holds. Raises DatasetError."""
+    flags = tyro.cli(InspectFlags, prog="headrace inspect", args=argv)
+    summaries = summarise(flags.data, keep_rows=flags.episodes)
+    if flags.json:
+        sys.stdout.write(json.dumps(to_json(flags.data, summaries), indent=2) + "\n")
+        return 0
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    show(console, flags.data, summaries)
+    return 0
+
+
+def summarise(root: Path, keep_rows: bool = False) -> list[StreamSummary]:
+    """Every stream of a dataset, by name; empty if nothing was stored yet. Raises DatasetError if it is no dataset."""
+    paths = shard_paths(root)
+    _check_is_dataset(root, paths)
+    summaries: dict[str, StreamSummary] = {}
+    for path in paths:
+        try:
+            with ShardView(path) as shard:
+                summary = summaries.setdefault(shard.spec.name, StreamSummary(shard.spec, keep_rows))
+                summary.add(shard)
+        except DatasetError:
+            if path.exists():  # otherwise: the sink prepared it, did not need it and took it away
+                raise
+    return [summaries[name] for name in sorted(summaries)]
+
+
+def to_json(root: Path, summaries: Sequence[StreamSummary]) -> dict[str, Any]:
+    """What `--json` prints."""
+    return {"data": str(root), "time_ns": time.time_ns(), "streams": [summary.to_dict() for summary in summaries]}
+
+
+def _check_is_dataset(root: Path, paths: Sequence[Path]) -> None:
+    found = sorted(path.name for path in root.iterdir())
+    if not paths and found and IDENTITY_NAME not in found:
+        listed = ", ".join(found[:5]) + (", …" if len(found) > 5 else "")
+        raise DatasetError(
+            f"{root} is no dataset: expected {IDENTITY_NAME} and shards like STREAM/000000.h5, found {listed}; "
+            "give the directory that `headrace sink --data` was given"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
