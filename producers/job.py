@@ -21,7 +21,7 @@ class Job:
 
 @dataclass
 class WorkerStats:
-    """Totals of one worker process, in seconds where it says _s.
+    """Totals of one worker process, in seconds where it says _s; start_s (imports, model) is in none of the others.
 
     rss_mb: resident memory after each episode. wait_s: blocked on the sink, for leases, room or commits; the wait for
     others to finish at the end is final_wait_s.

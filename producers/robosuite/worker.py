@@ -11,8 +11,6 @@ import resource
 import time
 from collections.abc import Callable
 
-import numpy as np
-
 from producers.episode import Episode
 from producers.job import Job, Report, WorkerStats
 from producers.publisher import Publisher, PublisherConfig
@@ -20,17 +18,13 @@ from producers.robosuite.environment import RobosuiteConfig, RobosuiteEnvironmen
 from producers.robosuite.options import RobosuiteOptions
 from producers.robosuite.policy import ScriptedPickPlacePolicy
 from producers.robosuite.rendering import StateRenderer
+from producers.robosuite.seeds import episode_seed
 from producers.rollout import Rollout, rollout
 from producers.supervisor import Channel, StopRequestedError
 from protocol.spec import Camera, Column, StreamSpec
 
 _FLUSH_LIMIT_S = 10.0
 _PAGE_MB = resource.getpagesize() / 1e6
-
-
-def episode_seed(base: int, index: int) -> int:
-    """The seed of one episode, 0 ≤ seed < 2**63: a function of the base seed and the index alone."""
-    return int(np.random.SeedSequence([base, index]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def stream_spec(environment: RobosuiteEnvironment, options: RobosuiteOptions) -> StreamSpec:
@@ -70,6 +64,7 @@ class RobosuiteWorker:
         self._documents = {"model_xml": self._environment.model_xml().encode()}
         self._spec = stream_spec(self._environment, options)
         self.stats.start_s = time.perf_counter() - began
+        self._start_cpu_s = sum(os.times()[:2])
 
     def run(self) -> None:
         """Produce until the goal is met. Raises StopRequestedError, HeadraceError."""
@@ -149,7 +144,7 @@ class RobosuiteWorker:
         with open("/proc/self/statm") as file:
             resident = int(file.read().split()[1])
         self.stats.rss_mb.append(round(resident * _PAGE_MB, 1))
-        self.stats.cpu_s = sum(os.times()[:2])
+        self.stats.cpu_s = sum(os.times()[:2]) - self._start_cpu_s
         self._channel.send(Report("stats", stats=self.stats))
 
 

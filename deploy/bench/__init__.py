@@ -1,0 +1,1 @@
+"""Measurements of whole programs, beside what one would use instead."""

@@ -1,0 +1,27 @@
+"""`headrace bench WHAT`: finds the measurement and runs it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from protocol.errors import ConfigurationError
+
+# name → (module:function, one line of help). Named as text: deploy imports no program's insides.
+BENCHES: dict[str, tuple[str, str]] = {
+    "collect": ("deploy.bench.collect:main", "episodes per hour and core, against robosuite's own way"),
+    "policy": ("producers.robosuite.policy_bench:main", "success and length of scripted episodes, by task"),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one measurement. Raises HeadraceError."""
+    if not argv or argv[0] in ("-h", "--help"):
+        rows = "\n".join(f"  {name:<8} {text}" for name, (_, text) in BENCHES.items())
+        sys.stdout.write(f"usage: headrace bench WHAT [FLAGS]\n\n{rows}\n")
+        return 0 if argv else 2
+    if argv[0] not in BENCHES:
+        raise ConfigurationError(f"there is no bench {argv[0]!r}; expected one of: {', '.join(BENCHES)}")
+    module, function = BENCHES[argv[0]][0].split(":")
+    return int(getattr(importlib.import_module(module), function)(list(argv[1:])) or 0)
