@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,7 @@ class CheckingReader:
                 producer = bytes(row["producer"]).decode()
                 self.stored[index] = Stored(index, int(row["outcome"]), path.name, number, producer)
             used.sort()
-            for (_, end, one), (start, _, other) in zip(used, used[1:], strict=False):
+            for (_, end, one), (start, _, other) in pairwise(used):
                 assert end <= start, f"{path}: blob bytes of {one} and {other} overlap"
 
     def _check_episode(
