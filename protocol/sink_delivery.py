@@ -368,7 +368,10 @@ class SinkDelivery:
                 raise AssertionError("receive() handles Hello")
 
     def _begin(self, session: Session, message: Begin) -> None:
-        self._check_lease(session, message.index)
+        if self.books[session.stream].leases.get(message.index) != session.number:
+            if message.index in session.refused:
+                return  # sent before the refusal was heard
+            raise _RefusalError("not_leased", f"index {message.index} is not leased to this session", message.index)
         before = session.episodes.get(message.index)
         if before is not None:
             self._orders.append(Forget(before.attempt))
@@ -411,10 +414,6 @@ class SinkDelivery:
             self._orders.append(Forget(episode.attempt))
         book.release(index)
         self._grant(now, session.stream)
-
-    def _check_lease(self, session: Session, index: int) -> None:
-        if self.books[session.stream].leases.get(index) != session.number:
-            raise _RefusalError("not_leased", f"index {index} is not leased to this session", index)
 
     def _episode(self, session: Session, index: int, sizes: tuple[int, ...]) -> _Episode:
         episode = session.episodes.get(index)

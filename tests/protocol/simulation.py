@@ -17,6 +17,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 
 from protocol.interval_set import IntervalSet
@@ -708,7 +709,7 @@ class Worker:
                     del self._episodes[event.index]
                 case "refused":
                     assert event.index is not None, f"{self.name} is refused for ever: {event}"
-                    assert event.code == "bad_frame" or event.code == "not_leased", event
+                    assert event.code == "bad_frame", event
                     del self._episodes[event.index]
                 case "done":
                     self._asked, self._done = 0, True
@@ -732,17 +733,14 @@ class Worker:
 
     def _plan(self, index: int) -> _Episode:
         """What is to be called, one after the other, to make the episode."""
-        made_in, rng, spec, machine = next(self.world.numbers), self.world.rng, self.spec, self.machine
-        steps, cameras = steps_of(spec, index), len(spec.cameras)
-        todo: list[Callable[[], None]] = [lambda: machine.begin(index)]
-        first = 0
-        while cameras and first < steps:
-            number = min(rng.randint(1, 2), steps - first)
-            data = [frame(index, s, c, made_in) for s in range(first, first + number) for c in range(cameras)]
-            if sum(map(len, data)) > 250_000:
-                number, data = 1, data[:cameras]
-            todo.append(lambda f=first, n=number, d=data: machine.frames(index, f, n, d))  # type: ignore[misc]
-            first += number
+        made_in, rng, machine = next(self.world.numbers), self.world.rng, self.machine
+        episode = _Episode([lambda: machine.begin(index)])
+        if rng.random() < 0.2:
+            # The environment breaks in the middle, and all that was sent so far has to be forgotten.
+            episode.todo += self._plan_frames(index, rng.randint(0, self.spec.max_steps), next(self.world.numbers))
+            episode.todo.append(lambda: machine.begin_again(index))
+        steps = steps_of(self.spec, index)
+        episode.todo += self._plan_frames(index, steps, made_in)
         end = End(
             session=0,
             index=index,
@@ -753,9 +751,22 @@ class Worker:
             ended_ns=2,
             checksum=3,
         )
-        payload = (attributes(made_in), *columns(spec, index))
-        todo.append(lambda: machine.end(end, payload, [document(index)]))
-        return _Episode(todo)
+        payload = (attributes(made_in), *columns(self.spec, index))
+        episode.todo.append(lambda: machine.end(end, payload, [document(index)]))
+        return episode
+
+    def _plan_frames(self, index: int, steps: int, made_in: int) -> list[Callable[[], None]]:
+        cameras = len(self.spec.cameras)
+        todo: list[Callable[[], None]] = []
+        first = 0
+        while cameras and first < steps:
+            number = min(self.world.rng.randint(1, 2), steps - first)
+            data = [frame(index, s, c, made_in) for s in range(first, first + number) for c in range(cameras)]
+            if sum(map(len, data)) > self.spec.max_step_frames_bytes:
+                number, data = 1, data[:cameras]
+            todo.append(partial(self.machine.frames, index, first, number, data))
+            first += number
+        return todo
 
 
 # --- worlds to begin with ----------------------------------------------------------------------------------------

@@ -561,6 +561,8 @@ def test_parts_of_a_refused_episode_that_are_on_their_way_are_dropped() -> None:
     peer.say(frames(0, first=3), 100)
     assert peer.refusal().index == 0
     peer.say(frames(0, first=4), 100)
+    peer.say(begin(0))
+    peer.say(frames(0), 100)
     peer.say(end(0), 2, 8)
     assert peer.heard(Refused) == []
     assert [type(order) for order in stage.take_orders()] == [Forget]
