@@ -48,11 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigurationError(f"expected a simulator, one of {listed}; found {words[0] if words else 'nothing'!r}")
     flags = tyro.cli(ProduceFlags, prog="headrace produce robosuite", args=words[1:])
     _check(flags)
-    logging.basicConfig(
-        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True), show_path=False)]
-    )
+    console = Console(stderr=True)
+    if flags.plain or not console.is_terminal:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr)
+    else:  # beside a live display only its own console may write
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console)])
     os.environ.update(graphics.environment_variables(graphics.choose_backend(flags.gl)))
-    return _produce(flags)
+    return _produce(flags, console)
 
 
 def _check(flags: ProduceFlags) -> None:
@@ -66,7 +68,7 @@ def _check(flags: ProduceFlags) -> None:
         raise ConfigurationError(f"--jpeg-quality {flags.jpeg_quality}: expected 1 to 100")
 
 
-def _produce(flags: ProduceFlags) -> int:
+def _produce(flags: ProduceFlags, console: Console) -> int:
     host = socket.gethostname()
     options = RobosuiteOptions(**{name: getattr(flags, name) for name in RobosuiteOptions.__dataclass_fields__})
     jobs = [
@@ -75,16 +77,14 @@ def _produce(flags: ProduceFlags) -> int:
     ]
     supervisor = Supervisor(entry.run, jobs)
     _stop_on_signals(supervisor)
-    with ProducerDisplay(supervisor, flags.stream_name, live=False if flags.plain else None) as display:
+    with ProducerDisplay(supervisor, flags.stream_name, console, live=not flags.plain) as display:
         supervisor.run(display.update)
     if flags.json:
         rows = [{"name": w.job.name, "restarts": w.restarts, **asdict(w.stats)} for w in supervisor.workers]
         flags.json.write_text(json.dumps({"workers": rows}, indent=1))
     if supervisor.stopping:
-        Console(stderr=True).print(
-            "stopped; every acknowledged episode is stored. The same command goes on where this one stopped.",
-            highlight=False,
-        )
+        goes_on = "stopped; every acknowledged episode is stored. The same command goes on where this one stopped."
+        console.print(goes_on, highlight=False, soft_wrap=True)
         return INTERRUPTED
     return 0
 

@@ -17,11 +17,10 @@ _PLAIN_INTERVAL_S = 10.0
 class ProducerDisplay:
     """Shows a supervisor's workers; used with `with`, then `update` as often as one likes."""
 
-    def __init__(self, supervisor: Supervisor, title: str, live: bool | None = None) -> None:
-        """live None: live if stderr is a terminal."""
-        self._supervisor, self._title = supervisor, title
-        self._console = Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=4) if _wants(live, self._console) else None
+    def __init__(self, supervisor: Supervisor, title: str, console: Console, live: bool) -> None:
+        """live: only if the console is a terminal."""
+        self._supervisor, self._title, self._console = supervisor, title, console
+        self._live = Live(console=console, refresh_per_second=4) if live and console.is_terminal else None
         self._began = time.monotonic()
         self._next_line = self._began + _PLAIN_INTERVAL_S
 
@@ -77,6 +76,3 @@ def _row(worker: Worker) -> list[str]:
         str(worker.restarts),
     ]
 
-
-def _wants(live: bool | None, console: Console) -> bool:
-    return console.is_terminal if live is None else live
