@@ -12,6 +12,6 @@ def run(job: Job, channel: Channel) -> None:
     """Produce until the goal is met. Raises HeadraceError."""
     # PyOpenGL says at every import that its optional C module is not there.
     logging.getLogger("OpenGL.acceleratesupport").setLevel(logging.WARNING)
-    from producers.robosuite.worker import RobosuiteWorker  # noqa: PLC0415 -- imports mujoco, see above
+    from producers.robosuite.worker import RobosuiteWorker
 
     RobosuiteWorker(job, channel).run()

@@ -135,6 +135,11 @@ class RobosuiteEnvironment:
         return tuple(self._model.camera(i).name for i in range(self._model.ncam))
 
     @property
+    def model(self) -> Any:
+        """The compiled mujoco.MjModel that simulates, for a renderer of its states."""
+        return self._model
+
+    @property
     def columns(self) -> tuple[Column, ...]:
         """The columns of an episode, in the order of the data format above."""
         state_size = 1 + int(self._model.nq) + int(self._model.nv)
