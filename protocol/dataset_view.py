@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from protocol.errors import DatasetError
@@ -15,7 +16,7 @@ def shard_paths(root: Path) -> list[Path]:
     """The shards below a dataset directory, by stream and number."""
     if not root.is_dir():
         raise DatasetError(f"{root} is no directory; expected a dataset directory, as given to `headrace sink --data`")
-    return sorted(path for path in root.rglob("*.h5") if re.fullmatch(SHARD_PATTERN, path.name))
+    return sorted(path for path in root.rglob("*.h5") if re.fullmatch(SHARD_PATTERN, path.name) and path.is_file())
 
 
 class DatasetView:
@@ -65,5 +66,11 @@ class DatasetView:
 
     def _find_shards(self) -> None:
         for path in shard_paths(self.root):
-            if path not in self.shards:
+            known = self.shards.get(path)
+            # A sink that stops removes a shard that it had prepared and not used; a new one may take its name.
+            if known is not None and (len(known) or known.is_at_its_path()):
+                continue
+            if known is not None:
+                self.shards.pop(path).close()
+            with suppress(FileNotFoundError):
                 self.shards[path] = ShardView(path)

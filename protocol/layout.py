@@ -99,6 +99,8 @@ class ShardLayout:
                 capacity = Capacity(len(file["blob"]), steps, len(file["episodes"]), len(file["documents"]))
                 uuid = bytes(file.attrs["dataset_uuid"]).decode()
                 return cls(path, int(file.attrs["shard"]), spec, capacity, uuid, offsets)
+        except FileNotFoundError:
+            raise
         except (OSError, KeyError, SpecError, UnicodeDecodeError) as error:
             raise DatasetError(f"{path}: not a Headrace shard: {error}") from error
 

@@ -24,6 +24,8 @@ MAX_TEXT = 4096
 
 Count = Annotated[int, Meta(ge=0, lt=2**32)]
 Index = Annotated[int, Meta(ge=0, lt=2**62)]
+Bytes = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Sequence = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Session = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Indices = Annotated[tuple[Index, ...], Meta(max_length=MAX_HOLDING)]
@@ -77,7 +79,7 @@ class Producer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
     session: Session
-    seq: Count = 0
+    seq: Sequence = 0
 
 
 # --- producer → sink ---------------------------------------------------------------------------------------------
@@ -165,7 +167,7 @@ class Welcome(_Message, tag="welcome", frozen=True, kw_only=True):
     """
 
     epoch: Session
-    credit: Count
+    credit: Bytes
     leased: Indices = ()
     pending: Indices = ()
     committed: Indices = ()
@@ -183,7 +185,7 @@ class Leased(_Message, tag="leased", frozen=True, kw_only=True):
 class Credit(_Message, tag="credit", frozen=True, kw_only=True):
     """Allows `bytes` more payload bytes."""
 
-    bytes: Annotated[int, Meta(ge=1)]
+    bytes: Annotated[int, Meta(ge=1, le=2**53 - 1)]
 
 
 class Committed(_Message, tag="committed", frozen=True, kw_only=True):

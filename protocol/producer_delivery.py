@@ -260,7 +260,7 @@ class ProducerDelivery:
     def _session_refused(self, now: float, message: Refused) -> None:
         if message.code == "unknown_session":
             self._start(now)
-        elif message.code == "too_many_producers":
+        elif message.code in ("too_many_producers", "storage"):  # both may pass
             self._events.append(Event("notice", why=message.why))
             self._queue.clear()
             self.ready = False

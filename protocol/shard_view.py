@@ -6,6 +6,7 @@ held open serves small reads from its own buffers, which are stale after the wri
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from protocol.checksum import episode_checksum, frame_checksum
 from protocol.errors import CorruptionError, DatasetError
-from protocol.layout import DOCUMENT, SEAL, ShardLayout, dataset_type, is_sound, read_rows
+from protocol.layout import SEAL, ShardLayout, dataset_type, is_sound, read_rows
 from protocol.messages import Outcome
 from protocol.spec import StreamSpec
 
@@ -53,6 +54,13 @@ class ShardView:
         row = np.frombuffer(self._read("seal", 0, 1), SEAL)[0]
         return is_sound(row, 0)
 
+    def is_at_its_path(self) -> bool:
+        """The path still names the file that is open here."""
+        try:
+            return os.path.samestat(os.fstat(self._fd), os.stat(self.layout.path))
+        except FileNotFoundError:
+            return False
+
     def refresh(self) -> int:
         """Look for new commits; returns how many there are."""
         new = read_rows(self._fd, self.layout, "episodes", len(self.rows))
@@ -69,9 +77,12 @@ class ShardView:
 
     def document(self, sha256: str) -> bytes:
         """A document that an episode refers to. Raises DatasetError if the shard does not have it."""
-        for row in np.frombuffer(self._read("documents", 0, self.layout.capacity.documents), DOCUMENT):
+        for row in read_rows(self._fd, self.layout, "documents", 0):
             if row["sha256"] == sha256.encode():
-                return self.blob(int(row["offset"]), int(row["size"]))
+                data = self.blob(int(row["offset"]), int(row["size"]))
+                if hashlib.sha256(data).hexdigest() != sha256:
+                    raise CorruptionError(f"{self.layout.path}: document {sha256} has another SHA-256")
+                return data
         raise DatasetError(f"{self.layout.path}: no document {sha256}")
 
     def blob(self, offset: int, size: int) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tyro
 
-from protocol.errors import ConfigurationError
+from protocol.errors import ConfigurationError, HeadraceError
 from protocol.sink_delivery import DeliveryConfig
 from sink.daemon import Sink, SinkConfig
 
@@ -75,4 +75,7 @@ def _config(flags: SinkFlags) -> SinkConfig:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except HeadraceError as error:
+        sys.exit(f"headrace sink: {error}")

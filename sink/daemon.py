@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 import secrets
 import time
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from typing import Any
 
 import zmq
 
-from protocol.errors import ConfigurationError, ProtocolError
+from protocol.errors import ConfigurationError, DatasetError, ProtocolError
 from protocol.messages import (
     PROTOCOL_VERSION,
     Outcome,
@@ -72,6 +73,8 @@ class Sink:
     def __init__(self, config: SinkConfig) -> None:
         """Lock, recover, bind. Raises ConfigurationError, DatasetError."""
         check_loopback(config.bind)
+        if config.http:
+            check_loopback(f"tcp://{config.http}")
         self.config = config
         self.metrics = Metrics()
         self.metrics.credit.set(config.delivery.credit_bytes)
@@ -80,7 +83,7 @@ class Sink:
         self.delivery = SinkDelivery(config.delivery, epoch, time.monotonic())
         self.board = StatusBoard(config.data, epoch)
         with ExitStack() as undo:
-            lock = DirectoryLock(config.data, config.bind)
+            lock = DirectoryLock(config.data)
             undo.callback(lock.release)
             self._writer = Writer(config.data, config.shard_bytes, dataset_uuid(config.data))
             self._writer.start()
@@ -91,6 +94,7 @@ class Sink:
             self._socket = context.socket(zmq.ROUTER)
             undo.callback(self._socket.close)
             self._bind()
+            lock.say(self.endpoint)
             self.http_address: str | None = None
             if config.http:
                 http = HttpServer(config.http, self.metrics.registry, lambda: self.board.latest)
@@ -136,6 +140,8 @@ class Sink:
         while len(self.delivery.books) < len(expected):
             zmq.select([self._writer.wake_fd], [], [], 1.0)
             for report in self._writer.take_reports():
+                if isinstance(report, OpenFailed):
+                    raise DatasetError(report.why)
                 self._handle(report)
         if expected:
             count = sum(totals.episodes for totals in self.board.streams.values())
@@ -157,7 +163,7 @@ class Sink:
             socket.bind(self.config.bind)
         except zmq.ZMQError as error:
             raise ConfigurationError(
-                f"cannot bind {self.config.bind}: {error.strerror}; is another sink there? Choose another --bind"
+                f"cannot bind {self.config.bind}: {os.strerror(error.errno or 0)}; is another sink there? Choose another --bind"
             ) from error
         self.endpoint = socket.get_string(zmq.LAST_ENDPOINT)
 
@@ -206,8 +212,12 @@ class Sink:
         self._submit(orders, payload)
 
     def _reject_undecodable(self, now: float, peer: bytes, header: memoryview, why: str) -> list[Order]:
-        envelope = decode_envelope(header)
+        known = self.delivery.sessions.get(peer)
+        envelope = decode_envelope(header) or (known and (known.number, None))
         if envelope is None:
+            # Nobody to answer: without a session number, nobody would know that it is the answer.
+            log.warning("dropped a message of %s: %s", peer.hex()[:12], why)
+            self.metrics.refused.labels("bad_message").inc()
             return []
         session, version = envelope
         if version is not None and version != PROTOCOL_VERSION:
@@ -242,6 +252,8 @@ class Sink:
             case CommitDone():
                 self.metrics.commit_seconds.observe(report.seconds)
             case WriterFailed():
+                if isinstance(report.error, OSError):
+                    raise DatasetError(f"cannot write to {self.config.data}: {report.error}") from report.error
                 raise report.error
 
     def _committed(self, now: float, report: CommittedEpisode) -> None:

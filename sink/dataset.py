@@ -31,7 +31,10 @@ def dataset_uuid(root: Path) -> str:
         return name
     identity = {"format_version": FORMAT_VERSION, "uuid": str(uuid.uuid4()), "created_ns": time.time_ns()}
     draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps(identity, indent=2) + "\n")
+    with draft.open("w") as file:
+        file.write(json.dumps(identity, indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     os.rename(draft, path)
     sync_directory(root)
     return str(identity["uuid"])

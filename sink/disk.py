@@ -61,6 +61,15 @@ class Disk:
         return bool(_libc.fallocate(fd, _KEEP_SIZE | _PUNCH_HOLE, offset, size) == 0)
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it that are missing, and make their names durable."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_directory(path.parent)
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

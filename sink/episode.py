@@ -89,6 +89,8 @@ class EpisodeUnderWay:
         except (msgspec.DecodeError, RecursionError) as error:
             raise RejectedError("bad_message", f"{where}: the attributes are no JSON object: {error}") from error
         for column, data in zip(self._spec.columns, columns, strict=False):
+            if column.dtype == "bool" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
+                raise RejectedError("bad_columns", f"{where}, column {column.name!r}: a bool is 0 or 1")
             if column.numpy_dtype.kind == "f" and not column.allow_nan:
                 values = np.frombuffer(data, column.numpy_dtype)
                 finite = np.isfinite(values)

@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 from protocol.errors import DatasetError, LockedError
+from sink.disk import make_directory
 
 LOCK_NAME = "sink.lock"
 DATASET_NAME = "dataset.json"
@@ -17,11 +18,11 @@ DATASET_NAME = "dataset.json"
 class DirectoryLock:
     """Holds `flock` on the directory's lock file for as long as it lives; the file says who holds it."""
 
-    def __init__(self, root: Path, endpoint: str) -> None:
+    def __init__(self, root: Path) -> None:
         """Raises LockedError that names the holder; DatasetError if the directory cannot be written."""
         path = root / LOCK_NAME
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            make_directory(root)
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise DatasetError(
@@ -36,6 +37,10 @@ class DirectoryLock:
             raise LockedError(
                 f"another sink writes to {root} already: {holder}; stop it first, or choose another --data"
             ) from None
+        self.say("starting")
+
+    def say(self, endpoint: str) -> None:
+        """Write down who holds the lock, and where it can be reached."""
         text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "endpoint": endpoint})
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, text.encode(), 0)

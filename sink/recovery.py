@@ -8,6 +8,7 @@ acknowledged: that is damage, not a crash, and the sink refuses to build on it.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ import numpy as np
 from protocol.errors import CorruptionError
 from protocol.layout import SEAL, Rows, ShardLayout, dataset_type, is_sound, read_rows
 from sink.disk import Disk
+
+log = logging.getLogger("headrace.sink")
 
 
 @dataclass(frozen=True)
@@ -81,5 +84,6 @@ def _rows_behind(disk: Disk, fd: int, layout: ShardLayout, name: str, count: int
 def _erase(disk: Disk, fd: int, layout: ShardLayout, name: str, count: int) -> None:
     """Zero what lies behind the first `count` rows of a table."""
     if _rows_behind(disk, fd, layout, name, count):
+        log.warning("%s: %s: what a torn write left behind row %d is erased", layout.path, name, count)
         dtype, (total,) = dataset_type(layout.spec, layout.capacity, name)
         disk.write(fd, [bytes((total - count) * dtype.itemsize)], layout.offsets[name] + count * dtype.itemsize)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.checksum import Buffer
-from protocol.layout import DOCUMENT, EPISODE, FRAME, SEAL, Capacity, Rows, ShardLayout, seal_row
+from protocol.layout import DOCUMENT, EPISODE, FRAME, SEAL, Capacity, Rows, ShardLayout, read_rows, seal_row
 from sink.disk import Disk
 from sink.recovery import Recovered, recover
 
@@ -80,6 +80,12 @@ class ShardWriter:
     def has_document(self, sha256: str) -> bool:
         """The document is in this shard."""
         return sha256 in self._documents
+
+    def read_document(self, sha256: str) -> bytes:
+        """A document that is in this shard."""
+        rows = read_rows(self._fd, self.layout, "documents", 0)
+        row = rows[rows["sha256"] == sha256.encode()][0]
+        return self.read_blob(int(row["offset"]), int(row["size"]))
 
     def append_document(self, sha256: str, data: Buffer) -> None:
         """Write a document and its row; it counts once an episode is committed after it."""

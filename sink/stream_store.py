@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import re
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
@@ -17,7 +19,7 @@ from protocol.layout import EPISODE, SHARD_PATTERN, Capacity, ShardLayout
 from protocol.messages import End, Outcome
 from protocol.orders import Attempt
 from protocol.spec import StreamSpec, differences
-from sink.disk import Disk
+from sink.disk import Disk, make_directory
 from sink.episode import EpisodeUnderWay, RejectedError, column_frames
 from sink.shard_file import PREPARING, create_shard
 from sink.shard_writer import ShardWriter
@@ -25,7 +27,9 @@ from sink.shard_writer import ShardWriter
 # The next shard is made when the current one is this full: early enough, and a small dataset reserves one only.
 PREPARE_AT = 0.5
 # Documents are kept in memory, the least recently sent are dropped; producers send theirs again in every session.
-MAX_DOCUMENTS_BYTES = 64 << 20
+MAX_DOCUMENTS_BYTES = 16 << 20
+
+log = logging.getLogger("headrace.sink")
 
 
 class NotReadyError(Exception):
@@ -58,7 +62,7 @@ class StreamStore:
         self._recover()
 
     def _recover(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_directory(self._folder)
         for draft in self._folder.glob(f"*{PREPARING}"):
             draft.unlink()
         layouts = [ShardLayout.read(path) for path in existing_shards(self._folder)]
@@ -103,7 +107,9 @@ class StreamStore:
     # --- episodes ---------------------------------------------------------------------------------------------
 
     def keep_document(self, sha256: str, data: bytes) -> None:
-        """Remember a document until episodes refer to it."""
+        """Remember a document until episodes refer to it; one whose bytes are not what its name says is not kept."""
+        if hashlib.sha256(data).hexdigest() != sha256:
+            return
         self._documents.pop(sha256, None)
         self._documents[sha256] = data
         while sum(map(len, self._documents.values())) > MAX_DOCUMENTS_BYTES:
@@ -127,20 +133,27 @@ class StreamStore:
             self._underway[attempt.number] = episode
         attributes, columns = column_frames(end, payload)
         episode.check_end(end, attributes, columns)
-        missing = [name for name in end.documents if name not in self._documents]
-        if missing:
-            raise RejectedError("bad_message", f"index {end.index}: document {missing[0]} was never sent")
-        size = len(attributes) + sum(len(self._documents[name]) for name in end.documents)
-        self._make_room(episode, size, end.steps, len(end.documents))
+        documents = {name: self._document(end.index, name) for name in end.documents}
+        size = len(attributes) + sum(map(len, documents.values()))
+        self._make_room(episode, size, end.steps, len(documents))
         shard = episode.shard
-        for name in end.documents:
+        for name, data in documents.items():
             if not shard.has_document(name):
-                shard.append_document(name, self._documents[name])
+                shard.append_document(name, data)
         row = episode.row(end)
         row["first_step"] = shard.append_steps(episode.tables(), columns, end.steps) if end.steps else shard.step_tail
         row["attributes_offset"], row["attributes_size"] = shard.append_blob([attributes]), len(attributes)
         shard.add_row(row)
         self.forget(attempt)
+
+    def _document(self, index: int, sha256: str) -> bytes:
+        data = self._documents.get(sha256)
+        if data is None and self.active.has_document(sha256):
+            data = self.active.read_document(sha256)
+        if data is None:
+            why = f"index {index}: document {sha256} was never sent, or its bytes have another SHA-256"
+            raise RejectedError("bad_message", why)
+        return data
 
     def forget(self, attempt: Attempt) -> None:
         """Drop an attempt; its frames stay behind as unused bytes."""
@@ -196,7 +209,7 @@ class StreamStore:
         count = sum(shard.commit() for shard in (*self._full, self.active))
         for shard in [s for s in self._full if not s.open_episodes]:
             self._full.remove(shard)
-            self._pool.submit(_seal, shard)
+            self._pool.submit(_seal, shard).add_done_callback(_log_failure)
         return count
 
     def close(self) -> None:
@@ -215,8 +228,15 @@ class StreamStore:
 
 def existing_shards(folder: Path) -> list[Path]:
     """The shards of a stream in order of their numbers."""
-    found = {int(m[1]): path for path in folder.glob("*.h5") if (m := re.fullmatch(SHARD_PATTERN, path.name))}
+    files = [path for path in folder.glob("*.h5") if path.is_file()]
+    found = {int(match[1]): path for path in files if (match := re.fullmatch(SHARD_PATTERN, path.name))}
     return [found[number] for number in sorted(found)]
+
+
+def _log_failure(sealing: Future[None]) -> None:
+    error = sealing.exception()
+    if error is not None:  # nothing is lost: the shard stays as it is, and the next start seals it
+        log.error("a full shard could not be sealed: %s", error)
 
 
 def _seal(shard: ShardWriter) -> None:

@@ -164,7 +164,7 @@ END = plain(
         (HELLO, {"session": True}, "$.session"),
         (HELLO, {"session": 1.5}, "$.session"),
         (HELLO, {"session": None}, "$.session"),
-        (HELLO, {"seq": 2**32}, "$.seq"),
+        (HELLO, {"seq": 2**63}, "$.seq"),
         (HELLO, {"holding": [-1]}, "$.holding"),
         (HELLO, {"holding": [2**62]}, "$.holding"),
         (HELLO, {"holding": [0] * (MAX_HOLDING + 1)}, "$.holding"),

@@ -486,7 +486,7 @@ def test_files_of_the_directory_have_the_names_of_the_document(store: Store) -> 
     named = re.search(r"One JSON object: `format_version` \((\d+)\), `(\w+)` .*?, `(\w+)`\.", TEXT)
     assert named
     assert {"format_version": int(named[1]), named[2]: identity["uuid"], named[3]: identity["created_ns"]} == identity
-    lock = DirectoryLock(store.root, "tcp://127.0.0.1:1")
+    lock = DirectoryLock(store.root)
     assert set(json.loads((store.root / "sink.lock").read_text())) == {"host", "pid", "endpoint"}
     lock.release()
     assert f"`NNNNNN.h5{shard_file.PREPARING}`" in TEXT
