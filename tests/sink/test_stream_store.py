@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import h5py
@@ -12,6 +13,7 @@ import pytest
 
 from protocol.errors import DiskFullError
 from protocol.layout import ShardLayout, shard_bytes
+from protocol.orders import Attempt
 from sink import shard_file
 from sink.disk import Disk
 from sink.episode import RejectedError
@@ -84,6 +86,24 @@ def test_sealing_gives_the_space_back(tmp_path: Path) -> None:
     assert CheckingReader(tmp_path).indices == [0, 1, 2]
 
 
+def put_all(bench: Bench, indices: Iterable[int]) -> None:
+    """Whole episodes, each with a commit of its own."""
+    for index in indices:
+        bench.put(index)
+
+
+def fill(bench: Bench, attempt: Attempt, steps: Iterable[list[bytes]]) -> None:
+    """Append frames, waiting for shards."""
+    for frames in steps:
+        bench.frames(attempt, frames)
+
+
+def append_all(bench: Bench, attempt: Attempt, steps: Iterable[list[bytes]]) -> None:
+    """Append frames without waiting."""
+    for frames in steps:
+        bench.store.append(attempt, frames)
+
+
 def roll(bench: Bench) -> None:
     """Go on with the next shard now."""
     bench.store.prepare()
@@ -130,11 +150,12 @@ def test_an_episode_larger_than_a_shard_is_refused_and_its_neighbours_go_on(tmp_
     with Bench(tmp_path, shard_bytes=8192) as bench:
         attempt, _ = bench.begin(0)
         frames = [frames[0] for frames in counted_episode(spec, 1).frames.values()]
-        with pytest.raises(RejectedError, match="index 0: an episode of .* MB does not fit a shard of .*--shard-mib"):
-            for _ in range(30):
-                bench.frames(attempt, frames)
+        with pytest.raises(RejectedError, match=r"index 0: an episode of .* MB does not fit a shard of .*--shard-mib"):
+            fill(bench, attempt, [frames] * 30)
         bench.store.forget(attempt)
-        small = next(i for i in range(100) if sum(map(len, sum(counted_episode(spec, i).messages(), []))) < 2000)
+        small = next(
+            i for i in range(100) if sum(map(len, chain.from_iterable(counted_episode(spec, i).messages()))) < 2000
+        )
         bench.put(small)
     assert CheckingReader(tmp_path).indices == [small]
 
@@ -197,11 +218,10 @@ def test_one_pair_of_syncs_serves_a_whole_group(tmp_path: Path) -> None:
 def test_a_full_disk_is_reported_when_the_next_shard_is_needed(tmp_path: Path, free: Callable[[int], None]) -> None:
     with Bench(tmp_path) as bench:
         free(0)
-        attempts = 0
+        waiting = iter(range(1000))
         with pytest.raises(DiskFullError, match=r"000001\.h5 needs .* MB, 0 MB are free; free some space"):
-            for index in range(1000):
-                attempts = index
-                bench.put(index)
+            put_all(bench, waiting)
+        attempts = next(waiting) - 1
         assert CheckingReader(tmp_path).indices == list(range(attempts))
         assert not list((tmp_path / bench.spec.name).glob("*.preparing"))
         free(1 << 40)
@@ -239,8 +259,7 @@ def test_not_ready_changes_nothing(tmp_path: Path) -> None:
         for _ in range(5):
             attempt, made = bench.begin(index)
             with pytest.raises(NotReadyError):
-                for step in made.messages() * 40:
-                    bench.store.append(attempt, step)
+                append_all(bench, attempt, made.messages() * 40)
             bench.store.forget(attempt)
         bench.store.commit()
         bench.store._pool = hold
