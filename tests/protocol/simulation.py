@@ -20,9 +20,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 
+from msgspec import structs
+
 from protocol.interval_set import IntervalSet
 from protocol.messages import (
+    PROTOCOL_VERSION,
     Abandon,
+    Begin,
+    Bye,
     Committed,
     Credit,
     Done,
@@ -183,7 +188,7 @@ class World:
 # --- the link ----------------------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(eq=False)
 class _Flight:
     upward: bool
     deliver: Callable[[], None]
@@ -199,6 +204,7 @@ class Link:
         self.slow = 0.1
         self.repeat = 0
         self.dead_until = 0.0
+        self.half_open = False  # nothing passes, and only a new connection helps
         self._last = {True: 0.0, False: 0.0}
         self._flights: list[_Flight] = []
 
@@ -213,15 +219,19 @@ class Link:
 
     def cut(self) -> None:
         """The connection breaks and is made again at once. What is in flight is lost, arrives, or arrives late."""
-        rng = self.world.rng
+        rng, now = self.world.rng, self.world.now
         keep = {True: rng.random() * 1.5 - 0.5, False: rng.random() * 1.5 - 0.5}
-        for place, flight in enumerate(self._flights):
+        late = rng.choice((0.0, 0.3, 1.0))  # how many of the others arrive after all, together or one by one
+        together = rng.choice((None, rng.uniform(0, 1), rng.uniform(0, 4 * LEASE_S)))
+        for place, flight in enumerate(self._flights[:]):
             if place < keep[flight.upward] * len(self._flights):
                 continue
             flight.lost = True
-            if rng.random() < 0.25:
-                self._fly(self.world.now + rng.uniform(0, 4 * LEASE_S), _Flight(flight.upward, flight.deliver))
+            if rng.random() < late:
+                delay = rng.uniform(0, 4 * LEASE_S) if together is None else together
+                self._fly(now + delay, _Flight(flight.upward, flight.deliver))
         self._last = {True: 0.0, False: 0.0}
+        self.half_open = False
 
     def heal(self) -> None:
         """No further trouble from here."""
@@ -229,7 +239,7 @@ class Link:
 
     def _carry(self, upward: bool, deliver: Callable[[], None]) -> None:
         world = self.world
-        if world.now < self.dead_until:
+        if world.now < self.dead_until or self.half_open:
             return
         arrival = max(self._last[upward], world.now + world.rng.random() * self.slow)
         self._last[upward] = arrival
@@ -257,6 +267,7 @@ class Disk:
     def __init__(self, world: World) -> None:
         self.world = world
         self.episodes: dict[Key, Outcome] = {}  # durable
+        self.authors: dict[Key, str] = {}
         self.documents: set[tuple[str, str]] = set()  # durable; stream, sha256
         self.reject_next = 0
         self.stalled_until = 0.0
@@ -297,7 +308,8 @@ class Disk:
             return
         self._busy = True
         rng, life = self.world.rng, self.life
-        time = max(self.world.now, self.stalled_until) + rng.choice((0.0, 0.01, 0.1)) * rng.random()
+        slowness = (0.0, 0.1, 2.0) if isinstance(self._queue[0][0], Finish) else (0.0, 0.01, 0.1)
+        time = max(self.world.now, self.stalled_until) + rng.choice(slowness) * rng.random()
         self.world.at(time, lambda: self._work() if life == self.life else None)
 
     def _work(self) -> None:
@@ -339,7 +351,7 @@ class Disk:
         self._check_content(order, payload)
         key = (attempt.stream, attempt.index)
         assert key not in self.episodes, f"{key} is committed twice"
-        self.episodes[key] = order.end.outcome
+        self.episodes[key], self.authors[key] = order.end.outcome, attempt.producer
         self.documents |= {(attempt.stream, sha256) for sha256 in order.end.documents}
         self.commits += 1
         self._consumed(attempt.session, order.size)
@@ -357,7 +369,8 @@ class Disk:
 
     def _result(self, tell: Callable[[Sink], None]) -> None:
         world, life = self.world, self.life
-        self._last_result = max(self._last_result, world.now + world.rng.choice((0.0, 0.2)) * world.rng.random())
+        delay = world.rng.choice((0.0, 0.0, 0.2, 1.0)) * world.rng.random()
+        self._last_result = max(self._last_result, world.now + delay)
         world.at(self._last_result, lambda: tell(world.sink) if life == self.life else None)
 
     def _check_content(self, order: Finish, payload: Payload) -> None:
@@ -416,6 +429,7 @@ class Sink:
         self.machine: SinkDelivery | None = None
         self.life = 0
         self.refusals: list[str] = []
+        self.welcomes = 0
 
     def start(self) -> None:
         """A new life, with what the disk has."""
@@ -492,6 +506,23 @@ class Sink:
             self.machine.consumed(session, size)
             self._obey([], ())
 
+    def meet_impostor(self) -> None:
+        """Someone ends an episode that is leased to another, or to nobody."""
+        if self.machine is None:
+            return
+        rng, peer, session = self.world.rng, b"impostor", self.world.rng.getrandbits(62)
+        spec, goal = rng.choice(self.world.goals)
+        void = End(
+            session=session, seq=3, index=0, outcome=Outcome.VOID, steps=0, seed=0, began_ns=0, ended_ns=0, checksum=0
+        )
+        index = rng.randint(0, 8)
+        hello = Hello(session=session, protocol=PROTOCOL_VERSION, producer=Producer("impostor"), spec=spec, goal=goal)
+        self.receive(peer, encode(hello), ())
+        self.receive(peer, encode(Begin(session=session, seq=1, index=index)), ())
+        self.receive(peer, encode(Abandon(session=session, seq=2, index=index)), ())
+        self.receive(peer, encode(structs.replace(void, index=index)), (b"{}",))
+        self.receive(peer, encode(Bye(session=session, seq=4)), ())
+
     def drain(self) -> None:
         """The sink is about to stop."""
         if self.machine:
@@ -563,6 +594,7 @@ class Sink:
         stream = self._stream_of.get(message.session, "")
         match message:
             case Welcome():
+                self.welcomes += 1
                 self._unspent[message.session] = message.credit
                 for index in message.leased:
                     self._lease((stream, index), message.session)
@@ -706,6 +738,8 @@ class Worker:
                     del self._episodes[event.index]
                 case "lost":
                     assert event.index is not None
+                    author = self.world.disk.authors.get((self.spec.name, event.index))
+                    assert author != self.name, f"{self.name} is told that {event.index} is lost, but it is committed"
                     del self._episodes[event.index]
                 case "refused":
                     assert event.index is not None, f"{self.name} is refused for ever: {event}"

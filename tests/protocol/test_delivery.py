@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from tests.protocol.simulation import LEASE_S, SETUPS, Setup, Worker, World
+from tests.protocol.simulation import LEASE_S, SETTLE_S, SETUPS, Setup, Worker, World
 
 SOAK_EXAMPLES = int(os.environ.get("HEADRACE_SOAK_EXAMPLES", "0"))
 
@@ -49,6 +49,15 @@ class Trouble(RuleBasedStateMachine):
     @rule(number=st.integers(0, 4), seconds=whiles)
     def swallow_messages(self, number: int, seconds: float) -> None:
         self.world.links[self._worker(number).peer].dead_until = self.world.now + seconds
+
+    @precondition(lambda self: self.world.active())
+    @rule(number=st.integers(0, 4))
+    def connection_that_only_seems_open(self, number: int) -> None:
+        self.world.links[self._worker(number).peer].half_open = True
+
+    @rule()
+    def impostor(self) -> None:
+        self.world.sink.meet_impostor()
 
     @precondition(lambda self: self.world.active())
     @rule(number=st.integers(0, 4), times=st.integers(1, 5))
@@ -124,7 +133,20 @@ TestTrouble.settings = settings(
 @pytest.mark.parametrize("setup", SETUPS)
 def test_without_trouble_everything_is_done_in_the_first_attempt(setup: Setup) -> None:
     world = World(setup, seed=1)
+    world.run(1.0)
+    world.disk.stalled_until = world.now + 2 * LEASE_S
+    world.run(2 * LEASE_S)
     world.settle()
     assert world.sink.life == 1
+    assert world.sink.welcomes == len(world.workers)
     assert world.disk.commits == len(world.disk.episodes) > 0
     assert "unknown_session" not in world.sink.refusals
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_a_slow_network_is_no_reason_not_to_come_to_an_end(setup: Setup) -> None:
+    world = World(setup, seed=1)
+    for link in world.links.values():
+        link.slow = 1.4
+    assert world.run(SETTLE_S, until=lambda: not world.active())
+    world.settle()

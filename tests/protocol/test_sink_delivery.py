@@ -246,6 +246,16 @@ def test_a_message_of_an_unknown_session_asks_for_hello() -> None:
     assert (peer.refusal().code, stage.take_orders()) == ("unknown_session", [])
 
 
+def test_a_message_of_an_earlier_session_changes_nothing() -> None:
+    stage = Stage()
+    peer = Peer(stage).hello()
+    assert peer.hello().lease() == [0]
+    peer.session = 1
+    peer.say(Abandon(session=0, index=0))
+    assert peer.refusal().session == 1
+    assert stage.sink.books[SPEC.name].leases == {0: 2}
+
+
 def test_a_lost_message_asks_for_hello() -> None:
     peer = Peer(Stage()).hello()
     peer.heard()
