@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sheet = contact_sheet(flags.data, flags.data / "contact_sheet.png")
     Console().print(_table(figures))
     Console().print(f"dataset        {flags.data}\ncontact sheet  {sheet}", highlight=False, soft_wrap=True)
+    if not seen.episodes:
+        console.print(f"the goal was met by an earlier run; remove {flags.data} to see it collected again")
     if flags.json:
         flags.json.write_text(json.dumps(figures, indent=1))
     return 0
@@ -83,7 +85,10 @@ def _collect(topology: Topology, console: Console) -> Seen | None:
 def _figures(root: Path, seen: Seen, seconds: float) -> dict[str, Any]:
     with DatasetView(root) as view:
         episodes = list(view.new_episodes())
+        cameras = episodes[0].shard.spec.cameras
     total = len(episodes)
+    steps = sum(episode.steps for episode in episodes)
+    frame_bytes = sum(int(episode.row["frames_bytes"]) for episode in episodes)
     successes = sum(episode.outcome is Outcome.SUCCESS for episode in episodes)
     low, high = wilson(successes, total)
     rate = seen.successes / seconds * 3600 if seen.successes else 0.0
@@ -92,10 +97,11 @@ def _figures(root: Path, seen: Seen, seconds: float) -> dict[str, Any]:
         "attempts": total,
         "success_rate": successes / max(total, 1),
         "success_rate_95": [low, high],
-        "steps": sum(episode.steps for episode in episodes),
-        "frames": seen.frames,
-        "frame_bytes": seen.frame_bytes,
-        "compression": seen.raw_bytes / max(seen.frame_bytes, 1),
+        "steps": steps,
+        "frames": steps * len(cameras),
+        "frames_read_live": seen.frames,
+        "frame_bytes": frame_bytes,
+        "compression": steps * sum(camera.raw_bytes for camera in cameras) / max(frame_bytes, 1),
         "episodes_per_hour": rate,
         "seconds": seconds,
         "visible_ms_p50": _percentile(seen.visible_ms, 50),
@@ -125,15 +131,15 @@ def _table(figures: dict[str, Any]) -> Table:
     visible = (
         f"{figures['visible_ms_p50']:.0f} ms median, {figures['visible_ms_p99']:.0f} ms p99"
         if figures["visible_ms_p50"] is not None
-        else "nothing new was collected"
+        else "nothing new: the goal was met already"
     )
     for name, value in (
         ("episodes", f"{figures['episodes']} successful of {figures['attempts']} attempts, {figures['steps']} steps"),
         ("success rate", f"{figures['success_rate']:.1%} (95 % interval {low:.1%} to {high:.1%})"),
-        ("frames", f"{figures['frames']}, each one's checksum read back live"),
+        ("frames", f"{figures['frames']}, {figures['frames_read_live']} of them read and checked while this ran"),
         ("bytes", f"{figures['frame_bytes'] / 1e6:.1f} MB of JPEG"),
         ("compression", f"{figures['compression']:.1f} × smaller than raw uint8"),
-        ("episodes per hour", f"{figures['episodes_per_hour']:.0f} ({figures['seconds']:.0f} s, start included)"),
+        ("episodes per hour", f"{figures['episodes_per_hour']:.0f} ({figures['seconds']:.0f} s, start-up included)"),
         ("time to visibility", visible),
     ):
         table.add_row(name, value)

@@ -22,15 +22,14 @@ class Seen:
     successes: int = 0
     steps: int = 0
     frames: int = 0
-    frame_bytes: int = 0
-    raw_bytes: int = 0
-    first_ns: int = 0
-    last_ns: int = 0
     visible_ms: list[float] = field(default_factory=list)
 
 
 class Follower:
-    """Reads in a thread of its own: polls, checks every checksum of each new episode, counts."""
+    """Reads in a thread of its own: polls, checks every checksum of each new episode, counts.
+
+    Make it before the collection begins, so that what is there already is not taken for new; start it with a sink.
+    """
 
     def __init__(self, root: Path) -> None:
         self.seen = Seen()
@@ -70,20 +69,17 @@ class Follower:
                 continue
             seen = self.seen
             seen.visible_ms.append((now - int(episode.row["ended_ns"])) / 1e6)
-            seen.first_ns = seen.first_ns or int(episode.row["began_ns"])
-            seen.last_ns = now
             seen.episodes += 1
             seen.successes += episode.outcome is Outcome.SUCCESS
             if episode.outcome is not Outcome.VOID:
                 episode.check()
-                cameras = episode.shard.spec.cameras
                 seen.steps += episode.steps
-                seen.frames += episode.steps * len(cameras)
-                seen.frame_bytes += int(episode.row["frames_bytes"])
-                seen.raw_bytes += episode.steps * sum(camera.raw_bytes for camera in cameras)
+                seen.frames += episode.steps * len(episode.shard.spec.cameras)
 
 
 def _rows(root: Path) -> set[tuple[Path, int]]:
     """What was committed before: it is not new."""
+    if not root.exists():
+        return set()
     with DatasetView(root) as view:
         return {(episode.shard.layout.path, episode.number) for episode in view.new_episodes()}

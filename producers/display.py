@@ -60,8 +60,8 @@ class ProducerDisplay:
         for worker in self._supervisor.workers:
             table.add_row(*_row(worker))
         ending = Text("stopping: what is whole is committed first (again to end at once)", "yellow")
-        parts = [Text(self._totals(), "bold"), table]
-        return Group(*parts, ending) if self._supervisor.stopping else Group(*parts)
+        totals = Text(self._totals(), "bold")
+        return Group(totals, table, ending) if self._supervisor.stopping else Group(totals, table)
 
 
 def _row(worker: Worker) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from protocol import jpeg
-from protocol.checksum import episode_checksum, frame_checksum
+from protocol.checksum import Buffer, episode_checksum, frame_checksum
 from protocol.errors import EpisodeError
 from protocol.messages import End, Outcome
 from protocol.spec import MAX_ATTRIBUTE_BYTES, MAX_DOCUMENT_BYTES, Column, StreamSpec
@@ -138,7 +138,8 @@ class Episode:
             ended_ns=time.time_ns(),
             checksum=episode_checksum(checksums, columns, data),
         )
-        payload = [data, *(column.data.cast("B") for column in columns)]
+        payload: list[Buffer] = [data]
+        payload += [np.ascontiguousarray(column).reshape(-1).view(np.uint8).data for column in columns]
         self._publisher.machine_end(end, payload, list(documents.values()))
         self._ended = True
 

@@ -87,7 +87,12 @@ class Publisher:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._identity = b"h" + uuid.uuid4().bytes
         self._context = zmq.Context()
-        self._socket = self._connect()
+        try:
+            self._socket = self._connect()
+        except ConfigurationError:
+            self._context.term()
+            os.close(self._wake)
+            raise
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
 
@@ -117,7 +122,12 @@ class Publisher:
             self._wait(lambda: not self._machine.unacknowledged, check)
 
     def close(self, flush: bool = True) -> None:
-        """Leave the sink; what is not committed goes back to its pool (after a flush there is nothing)."""
+        """Leave the sink; what is not committed goes back to its pool (after a flush there is nothing).
+
+        May be called again; then nothing happens. Raises RefusedError, if the flush does.
+        """
+        if self._closing:
+            return
         try:
             if flush and self._error is None:
                 self.flush()

@@ -38,7 +38,7 @@ class StatusBoard:
         self._root, self._epoch = root, epoch
         self._started = time.time()
         self.draining = False
-        self.latest: dict[str, Any] = {"ready": False, "problems": ["starting"], "streams": {}, "producers": []}
+        self.latest: dict[str, Any] = {"ready": False, "problems": ["the sink starts"], "streams": {}, "producers": []}
 
     def stream(self, name: str) -> StreamTotals:
         """The totals of a stream."""
