@@ -8,10 +8,14 @@ succeed at all, whatever the number of workers, their order and their deaths. No
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
+from typing import Literal
 
 from protocol.interval_set import IntervalSet
 from protocol.messages import Goal, Outcome
+
+Claim = Literal["committed", "pending", "leased", "lost"]
 
 
 @dataclass
@@ -61,10 +65,27 @@ class LeaseBook:
         self._taken.add(index)
         self.leases[index] = session
 
+    def claim(self, index: int, session: int, open_sessions: Container[int]) -> Claim:
+        """A session says that it still holds an index: what has become of it? The index is given to it if possible."""
+        if index in self.committed:
+            return "committed"
+        if index in self.committing and self.committing[index].session not in open_sessions:
+            self.committing[index].session = session
+            return "pending"
+        if self.is_free(index):
+            self.lease(index, session)
+            return "leased"
+        return "lost"
+
     def release(self, index: int) -> None:
         """Take a lease back into the pool."""
         del self.leases[index]
         self._taken.remove(index)
+
+    def release_all(self, session: int) -> None:
+        """Take all leases of a session back into the pool."""
+        for index in [index for index, holder in self.leases.items() if holder == session]:
+            self.release(index)
 
     def start_commit(self, index: int, attempt: int) -> None:
         """A whole episode has arrived under this lease: from now on it cannot be lost to another producer."""

@@ -13,37 +13,31 @@ Theory of operation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import msgspec
-
+from protocol.admission import hello_refusal
 from protocol.credit import CreditPool
-from protocol.errors import EpisodeError, SpecError
+from protocol.errors import EpisodeError
+from protocol.granting import grant, say_done
 from protocol.interval_set import IntervalSet
-from protocol.lease_book import LeaseBook
+from protocol.lease_book import Claim, LeaseBook
 from protocol.messages import (
-    MAX_TEXT,
-    PROTOCOL_VERSION,
     Abandon,
     Begin,
     Bye,
     Committed,
     Credit,
     Document,
-    Done,
     Drain,
     End,
     Frames,
     FromProducer,
     FromSink,
-    Goal,
     Hello,
-    Leased,
     Notice,
     Outcome,
     Ping,
     Pong,
-    Producer,
     RefusalCode,
     Refused,
     Want,
@@ -51,7 +45,8 @@ from protocol.messages import (
 )
 from protocol.orders import Append, Attempt, Finish, Forget, Keep, OpenStream, Order
 from protocol.payload import check_end, check_frames
-from protocol.spec import MAX_DOCUMENT_BYTES, MAX_FRAME_BYTES, StreamSpec, differences
+from protocol.sessions import EpisodeUnderWay, Session, Sessions
+from protocol.spec import MAX_DOCUMENT_BYTES, MAX_FRAME_BYTES, StreamSpec
 
 
 @dataclass(frozen=True)
@@ -70,33 +65,6 @@ class DeliveryConfig:
     streams: frozenset[str] | None = None
 
 
-@dataclass
-class _Episode:
-    """An attempt under way: how many steps of frames have arrived."""
-
-    attempt: Attempt
-    steps: int = 0
-
-
-@dataclass
-class Session:
-    """One producer, from its Hello to its Bye, its silence, or its next Hello."""
-
-    peer: bytes
-    number: int
-    producer: Producer
-    stream: str
-    goal: Goal
-    last_heard: float
-    next_in: int = 1
-    next_out: int = 0
-    wants: int = 0
-    told_done: bool = False
-    state: str = ""
-    episodes: dict[int, _Episode] = field(default_factory=dict)
-    refused: set[int] = field(default_factory=set)
-
-
 class _RefusalError(Exception):
     def __init__(self, code: RefusalCode, why: str, index: int | None = None) -> None:
         super().__init__(why)
@@ -113,15 +81,13 @@ class SinkDelivery:
         self.credit = CreditPool(config.credit_bytes, config.max_producers)
         self.specs: dict[str, StreamSpec] = {}
         self.books: dict[str, LeaseBook] = {}
-        self.sessions: dict[bytes, Session] = {}  # by peer
         self.draining = False
-        self._by_number: dict[int, Session] = {}
+        self._sessions = Sessions()
         self._opening: dict[str, dict[bytes, Hello]] = {}  # by stream, by peer: its last Hello
         self._notices: dict[str, str] = {}
         self._grace_ends = now
         self._attempts = 0
         self._orders: list[Order] = []
-        self._outbox: list[tuple[bytes, FromSink]] = []
 
     # --- what the shell calls ---------------------------------------------------------------------------------
 
@@ -136,7 +102,7 @@ class SinkDelivery:
         session = self.sessions.get(peer)
         if session is None or session.number != message.session or message.seq > session.next_in:
             why = "say Hello again: this session is not known here, or a message of it was lost"
-            self._turn_away(peer, message.session, "unknown_session", why)
+            self._sessions.turn_away(peer, message.session, "unknown_session", why)
             return []
         if message.seq < session.next_in:
             return []
@@ -150,7 +116,7 @@ class SinkDelivery:
 
     def reject_peer(self, now: float, peer: bytes, session: int, code: RefusalCode, why: str) -> list[Order]:
         """The shell could not even decode a message of this peer."""
-        self._turn_away(peer, session, code, why)
+        self._sessions.turn_away(peer, session, code, why)
         known = self.sessions.get(peer)
         if known is not None and known.number == session:
             self._close(known)
@@ -172,11 +138,11 @@ class SinkDelivery:
     def stream_failed(self, stream: str, why: str) -> None:
         """The store cannot create the stream."""
         for peer, hello in self._opening.pop(stream, {}).items():
-            self._turn_away(peer, hello.session, "storage", why)
+            self._sessions.turn_away(peer, hello.session, "storage", why)
 
     def committed(self, now: float, stream: str, index: int, outcome: Outcome) -> None:
         """The episode of this index is durable."""
-        self._tell(self.books[stream].finish_commit(index, outcome), Committed(session=0, index=index))
+        self._sessions.tell(self.books[stream].finish_commit(index, outcome), Committed(session=0, index=index))
         self._grant(now, stream)
 
     def rejected(self, now: float, attempt: Attempt, code: RefusalCode, why: str) -> None:
@@ -184,10 +150,11 @@ class SinkDelivery:
         book = self.books[attempt.stream]
         committing = book.committing.get(attempt.index)
         if committing is not None and committing.attempt == attempt.number:
-            self._tell(book.cancel_commit(attempt.index), Refused(session=0, code=code, why=why, index=attempt.index))
+            refused = Refused(session=0, code=code, why=why, index=attempt.index)
+            self._sessions.tell(book.cancel_commit(attempt.index), refused)
             self._grant(now, attempt.stream)
             return
-        session = self._by_number.get(attempt.session)
+        session = self._sessions.by_number.get(attempt.session)
         episode = session.episodes.get(attempt.index) if session else None
         if session and episode and episode.attempt == attempt:
             self._refuse(now, session, _RefusalError(code, why, attempt.index))
@@ -196,18 +163,17 @@ class SinkDelivery:
         """The writer has put this many payload bytes of a session on disk, or dropped them."""
         owed = self.credit.consume(session, size)
         if owed:
-            self._tell(session, Credit(session=0, bytes=owed))
+            self._sessions.tell(session, Credit(session=0, bytes=owed))
 
     def notice(self, stream: str, why: str) -> None:
         """Tell all producers of a stream why they have to wait; empty: the reason is gone."""
         self._notices[stream] = why
-        for session in self.sessions.values():
-            if session.stream == stream:
-                self._send(session, Notice(session=0, why=why))
+        for session in self._sessions.of_stream(stream):
+            self._sessions.send(session, Notice(session=0, why=why))
 
     def tick(self, now: float) -> list[Order]:
         """To be called every second or so: ends silent sessions and the time of grace."""
-        for session in [s for s in self.sessions.values() if now - s.last_heard >= self.config.lease_s]:
+        for session in self._sessions.silent_since(now - self.config.lease_s):
             self._close(session)
         for stream in self.books:
             self._grant(now, stream)
@@ -217,7 +183,12 @@ class SinkDelivery:
         """Grant nothing more, and tell everyone to keep what is not committed."""
         self.draining = True
         for session in self.sessions.values():
-            self._send(session, Drain(session=0))
+            self._sessions.send(session, Drain(session=0))
+
+    @property
+    def sessions(self) -> dict[bytes, Session]:
+        """The open sessions by peer."""
+        return self._sessions.by_peer
 
     @property
     def committing(self) -> int:
@@ -226,8 +197,7 @@ class SinkDelivery:
 
     def take_outbox(self) -> list[tuple[bytes, FromSink]]:
         """The messages to send now, in order."""
-        taken, self._outbox = self._outbox, []
-        return taken
+        return self._sessions.take_outbox()
 
     # --- sessions ---------------------------------------------------------------------------------------------
 
@@ -244,9 +214,10 @@ class SinkDelivery:
         self._grant(now, old.stream)
 
     def _admit(self, now: float, peer: bytes, hello: Hello) -> None:
-        why = self._hello_refusal(hello)
+        in_use = hello.session in self._sessions.by_number or self.credit.knows(hello.session)
+        why = hello_refusal(hello, self.specs, self.config.streams, in_use)
         if why is not None:
-            self._turn_away(peer, hello.session, *why)
+            self._sessions.turn_away(peer, hello.session, *why)
             return
         if hello.spec.name not in self.specs:
             waiting = self._opening.setdefault(hello.spec.name, {})
@@ -261,76 +232,42 @@ class SinkDelivery:
                 f"a producer of this stream needs a window of {window} bytes and {self.credit.free_bytes} are left of "
                 f"{self.config.credit_bytes}; give the sink more memory or start fewer producers"
             )
-            self._turn_away(peer, hello.session, "too_many_producers", text)
+            self._sessions.turn_away(peer, hello.session, "too_many_producers", text)
             return
         session = Session(peer, hello.session, hello.producer, hello.spec.name, hello.goal, now)
-        self.sessions[peer] = self._by_number[session.number] = session
+        self._sessions.open(session)
         self._welcome(session, hello.holding, credit)
         self._grant(now, session.stream)
 
-    def _hello_refusal(self, hello: Hello) -> tuple[RefusalCode, str] | None:
-        if hello.protocol != PROTOCOL_VERSION:
-            return (
-                "protocol_version",
-                f"the sink speaks version {PROTOCOL_VERSION}, the producer {hello.protocol}; install the same release",
-            )
-        if hello.session in self._by_number or self.credit.knows(hello.session):
-            return "unknown_session", f"session number {hello.session} is in use; choose a random one for each Hello"
-        if self.config.streams is not None and hello.spec.name not in self.config.streams:
-            taken = ", ".join(sorted(self.config.streams))
-            return "unknown_stream", f"stream {hello.spec.name!r} is not taken here; this sink takes {taken}"
-        try:
-            hello.spec.check()
-        except SpecError as error:
-            return "wrong_spec", str(error)
-        known = self.specs.get(hello.spec.name)
-        if known is not None and known != hello.spec:
-            rows = "; ".join(differences(known, hello.spec))
-            text = f"stream {known.name!r} has another schema: {rows}; use another stream name or the same schema"
-            return "wrong_spec", text
-        return None
-
     def _welcome(self, session: Session, holding: tuple[int, ...], credit: int) -> None:
         book = self.books[session.stream]
-        leased, pending, committed, lost = [], [], [], []
+        claims: dict[Claim, list[int]] = {"leased": [], "pending": [], "committed": [], "lost": []}
         for index in dict.fromkeys(holding):
-            if index in book.committed:
-                committed.append(index)
-            elif index in book.committing and book.committing[index].session not in self._by_number:
-                book.committing[index].session = session.number
-                pending.append(index)
-            elif book.is_free(index):
-                book.lease(index, session.number)
-                leased.append(index)
-            else:
-                lost.append(index)
-        self._send(
-            session,
-            Welcome(
-                session=0,
-                epoch=self.epoch,
-                credit=credit,
-                heartbeat_s=self.config.heartbeat_s,
-                lease_s=self.config.lease_s,
-                leased=tuple(leased),
-                pending=tuple(pending),
-                committed=tuple(committed),
-                lost=tuple(lost),
-            ),
+            claims[book.claim(index, session.number, self._sessions.by_number)].append(index)
+        welcome = Welcome(
+            session=0,
+            epoch=self.epoch,
+            credit=credit,
+            heartbeat_s=self.config.heartbeat_s,
+            lease_s=self.config.lease_s,
+            leased=tuple(claims["leased"]),
+            pending=tuple(claims["pending"]),
+            committed=tuple(claims["committed"]),
+            lost=tuple(claims["lost"]),
         )
+        self._sessions.send(session, welcome)
         if self._notices.get(session.stream):
-            self._send(session, Notice(session=0, why=self._notices[session.stream]))
+            self._sessions.send(session, Notice(session=0, why=self._notices[session.stream]))
         if self.draining:
-            self._send(session, Drain(session=0))
+            self._sessions.send(session, Drain(session=0))
 
     def _close(self, session: Session) -> None:
         """End a session; its leases are free, for the `_grant` that the caller must not forget."""
-        del self.sessions[session.peer], self._by_number[session.number]
+        self._sessions.close(session)
         self.credit.close(session.number)
         self._orders += [Forget(episode.attempt) for episode in session.episodes.values()]
         book = self.books[session.stream]
-        for index in [i for i, holder in book.leases.items() if holder == session.number]:
-            book.release(index)
+        book.release_all(session.number)
 
     # --- messages of a session --------------------------------------------------------------------------------
 
@@ -360,7 +297,7 @@ class SinkDelivery:
                 self._abandon(now, session, message.index)
             case Ping():
                 session.state = message.state
-                self._send(session, Pong(session=0))
+                self._sessions.send(session, Pong(session=0))
             case Bye():
                 self._close(session)
                 self._grant(now, session.stream)
@@ -377,7 +314,7 @@ class SinkDelivery:
             self._orders.append(Forget(before.attempt))
         self._attempts += 1
         attempt = Attempt(self._attempts, session.stream, message.index, session.number, session.producer.name)
-        session.episodes[message.index] = _Episode(attempt)
+        session.episodes[message.index] = EpisodeUnderWay(attempt)
         session.refused.discard(message.index)
 
     def _frames(self, session: Session, message: Frames, sizes: tuple[int, ...]) -> None:
@@ -415,7 +352,7 @@ class SinkDelivery:
         book.release(index)
         self._grant(now, session.stream)
 
-    def _episode(self, session: Session, index: int, sizes: tuple[int, ...]) -> _Episode:
+    def _episode(self, session: Session, index: int, sizes: tuple[int, ...]) -> EpisodeUnderWay:
         episode = session.episodes.get(index)
         if episode is None:
             raise self._drop(session, sizes, "not_leased", f"index {index} has no Begin in this session", index)
@@ -430,7 +367,7 @@ class SinkDelivery:
 
     def _refuse(self, now: float, session: Session, refusal: _RefusalError) -> None:
         """Tell the producer; the lease of the index is over, or without an index the whole session."""
-        self._send(session, Refused(session=0, code=refusal.code, why=str(refusal), index=refusal.index))
+        self._sessions.send(session, Refused(session=0, code=refusal.code, why=str(refusal), index=refusal.index))
         if refusal.index is None:
             self._close(session)
             self._grant(now, session.stream)
@@ -438,50 +375,13 @@ class SinkDelivery:
         session.refused.add(refusal.index)
         self._abandon(now, session, refusal.index)
 
-    # --- granting ---------------------------------------------------------------------------------------------
-
     def _grant(self, now: float, stream: str) -> None:
-        """Give leases, one each in turn, to the sessions that want them; say Done where the goal is met."""
-        book = self.books[stream]
-        sessions = [s for s in self.sessions.values() if s.stream == stream]
-        met = {goal for goal in {s.goal for s in sessions} if book.is_met(goal)}
-        for session in sessions:
-            if session.goal in met and not session.told_done:
-                session.told_done = True
-                session.wants = 0
-                self._send(session, Done(session=0))
-        if self.draining or now < self._grace_ends:
-            return
-        exhausted = set(met)
-        waiting = [s for s in sessions if s.wants]
-        while waiting:
-            for session in waiting:
-                index = None if session.goal in exhausted else book.next_index(session.goal)
-                if index is None:
-                    exhausted.add(session.goal)
-                    continue
-                book.lease(index, session.number)
-                session.wants -= 1
-                self._send(session, Leased(session=0, indices=(index,)))
-            waiting = [s for s in waiting if s.wants and s.goal not in exhausted]
-
-    def _tell(self, number: int, message: FromSink) -> None:
-        session = self._by_number.get(number)
-        if session is not None:
-            self._send(session, message)
-
-    def _send(self, session: Session, message: FromSink) -> None:
-        stamped = msgspec.structs.replace(message, session=session.number, seq=session.next_out)
-        session.next_out += 1
-        if isinstance(stamped, Refused | Notice):
-            stamped = msgspec.structs.replace(stamped, why=stamped.why[:MAX_TEXT])
-        self._outbox.append((session.peer, stamped))
-
-    def _turn_away(self, peer: bytes, session: int, code: RefusalCode, why: str) -> None:
-        """Answer someone who has no session."""
-        self._outbox.append((peer, Refused(session=session, code=code, why=why[:MAX_TEXT])))
+        """Say Done and give leases, as far as may be now."""
+        book, candidates = self.books[stream], self._sessions.of_stream(stream)
+        say_done(book, candidates, self._sessions)
+        if not self.draining and now >= self._grace_ends:
+            grant(book, candidates, self._sessions)
 
     def _take_orders(self) -> list[Order]:
         taken, self._orders = self._orders, []
         return taken
-
