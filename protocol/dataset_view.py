@@ -22,9 +22,9 @@ def shard_paths(root: Path) -> list[Path]:
 class DatasetView:
     """A dataset directory, read-only. Costs the writer nothing."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path | str) -> None:
         """Raises DatasetError if `root` is no directory."""
-        self.root = root
+        self.root = Path(root)
         self.shards: dict[Path, ShardView] = {}
         self._seen: dict[Path, int] = {}
         self._find_shards()

@@ -13,6 +13,7 @@ from protocol.messages import Outcome
 from protocol.sink_delivery import SinkDelivery
 
 _RATE_WINDOW_S = 60.0
+_BYTES_WINDOW_S = 10.0
 
 
 @dataclass
@@ -27,7 +28,8 @@ class StreamTotals:
     new: dict[str, int] = field(default_factory=lambda: {outcome.name.lower(): 0 for outcome in Outcome})
     waits: str = ""
     first_heard: float = field(default_factory=time.monotonic)
-    commits: deque[tuple[float, int]] = field(default_factory=deque)  # (time, payload bytes so far)
+    commits: deque[float] = field(default_factory=deque)  # times of the last minute
+    samples: deque[tuple[float, int]] = field(default_factory=deque)  # (time, payload_bytes) of the last while
 
 
 class StatusBoard:
@@ -52,8 +54,8 @@ class StatusBoard:
         totals.steps += steps
         totals.new[outcome.name.lower()] += 1
         if outcome is not Outcome.VOID:
-            totals.commits.append((time.monotonic(), totals.payload_bytes))
-        while totals.commits and totals.commits[0][0] < time.monotonic() - _RATE_WINDOW_S:
+            totals.commits.append(time.monotonic())
+        while totals.commits and totals.commits[0] < time.monotonic() - _RATE_WINDOW_S:
             totals.commits.popleft()
 
     def refresh(self, now: float, delivery: SinkDelivery) -> None:
@@ -86,11 +88,14 @@ class StatusBoard:
         }
 
     def _stream(self, name: str, totals: StreamTotals, delivery: SinkDelivery) -> dict[str, Any]:
-        rate = byte_rate = 0.0
-        if totals.commits:
-            window = max(min(_RATE_WINDOW_S, time.monotonic() - totals.first_heard), 1.0)
-            rate = len(totals.commits) / window * 3600
-            byte_rate = (totals.payload_bytes - totals.commits[0][1]) / window / 1e6
+        now = time.monotonic()
+        window = max(min(_RATE_WINDOW_S, now - totals.first_heard), 1.0)
+        rate = len(totals.commits) / window * 3600
+        totals.samples.append((now, totals.payload_bytes))
+        while now - totals.samples[0][0] > _BYTES_WINDOW_S:
+            totals.samples.popleft()
+        since, before = totals.samples[0]
+        byte_rate = (totals.payload_bytes - before) / max(now - since, 1.0) / 1e6
         book = delivery.books.get(name)
         goals = [s.goal.successes for s in delivery.sessions.values() if s.stream == name and s.goal.successes]
         return {
