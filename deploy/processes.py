@@ -17,6 +17,7 @@ from protocol.errors import HeadraceError
 
 STOP_LIMIT_S = 40.0
 READY_LIMIT_S = 60.0
+_USAGE_ERROR = 2
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -40,8 +41,9 @@ class Program:
         """It has not ended."""
         return self.process.poll() is None
 
-    def last_words(self, lines: int = 3) -> str:
-        """The end of its log."""
+    def last_words(self) -> str:
+        """The end of its log: its error, or the whole box that says which flag is wrong."""
+        lines = 12 if self.process.poll() == _USAGE_ERROR else 2
         return "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-lines:])
 
     def stop(self) -> int:
