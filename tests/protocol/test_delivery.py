@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from tests.protocol.simulation import LEASE_S, SETTLE_S, SETUPS, Setup, Worker, World
+from tests.protocol.simulated.limits import LEASE_S, SETTLE_S
+from tests.protocol.simulated.worker import Worker
+from tests.protocol.simulated.world import SETUPS, Setup, World
 
 SOAK_EXAMPLES = int(os.environ.get("HEADRACE_SOAK_EXAMPLES", "0"))
 
@@ -119,9 +121,9 @@ class Trouble(RuleBasedStateMachine):
             self.world.settle()
 
 
-TestTrouble = pytest.mark.timeout(0 if SOAK_EXAMPLES else 200)(Trouble.TestCase)
+TestTrouble = pytest.mark.timeout(0 if SOAK_EXAMPLES else 600)(Trouble.TestCase)
 TestTrouble.settings = settings(
-    max_examples=SOAK_EXAMPLES or 200,
+    max_examples=SOAK_EXAMPLES or 1000,
     derandomize=not SOAK_EXAMPLES,
     stateful_step_count=30,
     deadline=None,
