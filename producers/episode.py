@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import msgspec
 import numpy as np
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # Frames are sent when this much has gathered, so that small ones share a message.
 _BATCH_BYTES = 128 * 1024
+
+MAX_SEED = 2**63 - 1
 
 Image = NDArray[np.uint8] | bytes
 
@@ -64,6 +67,7 @@ class Episode:
         columns: every column of the spec, dtype[*shape] each. images: every camera of the spec, upright RGB
         uint8[H, W, 3] or JPEG bytes. Raises EpisodeError for whatever does not fit, RefusedError if the sink refused.
         """
+        self._check_open()
         images = images or {}
         where = f"index {self.index}, step {self.steps}"
         if self.steps >= self._spec.max_steps:
@@ -92,7 +96,7 @@ class Episode:
         self,
         success: bool,
         attributes: Mapping[str, Any] | None = None,
-        seed: int = 0,
+        seed: SupportsIndex = 0,
         documents: Mapping[str, bytes] | None = None,
     ) -> None:
         """End the episode: it is sent, and becomes part of the dataset when the sink has made it durable.
@@ -100,6 +104,7 @@ class Episode:
         attributes: whatever describes the episode, as JSON. documents: name → bytes that many episodes share (a model
         XML): stored once a shard; the attributes get `documents: {name: sha256}`.
         """
+        self._check_open()
         if not self.steps:
             raise EpisodeError(f"index {self.index}: the episode has no steps; use fail() to record that it failed")
         self._flush()
@@ -107,8 +112,9 @@ class Episode:
         outcome = Outcome.SUCCESS if success else Outcome.FAILURE
         self._end(outcome, columns, {"success": success, "steps": self.steps, **(attributes or {})}, seed, documents)
 
-    def fail(self, why: str, attributes: Mapping[str, Any] | None = None, seed: int = 0) -> None:
+    def fail(self, why: str, attributes: Mapping[str, Any] | None = None, seed: SupportsIndex = 0) -> None:
         """Record that this index failed, without storing its steps. The index counts as done."""
+        self._check_open()
         if self.steps:
             # Frames may be on their way; Begin makes the sink forget them.
             self._publisher.machine_abandon(self.index, begin_again=True)
@@ -122,10 +128,11 @@ class Episode:
         outcome: Outcome,
         columns: list[NDArray[Any]],
         attributes: Mapping[str, Any],
-        seed: int,
+        seed: SupportsIndex,
         documents: Mapping[str, bytes] | None,
     ) -> None:
         documents = documents or {}
+        seed = _seed(self.index, seed)
         data = _attributes(self.index, {**attributes, "seed": seed}, documents)
         checksums = [np.array(self._checksums[camera.name], "<u4") for camera in self._spec.cameras]
         end = End(
@@ -143,17 +150,25 @@ class Episode:
         self._publisher.machine_end(end, payload, list(documents.values()))
         self._ended = True
 
+    def _check_open(self) -> None:
+        if self._ended:
+            raise EpisodeError(f"index {self.index}: the episode has ended; nothing can be added to it")
+
     def _encode(self, where: str, position: int, images: Mapping[str, Image]) -> bytes:
         camera = self._spec.cameras[position]
         image = images[camera.name]
         if isinstance(image, bytes):
-            jpeg.check(image, camera)
+            try:
+                jpeg.check(image, camera)
+            except EpisodeError as error:
+                raise EpisodeError(f"{where}, {error}") from error
             return image
         expected = (camera.height, camera.width, 3)
-        if image.dtype != np.uint8 or image.shape != expected:
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape != expected:
+            found = f"{image.dtype}{list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
             raise EpisodeError(
                 f"{where}, camera {camera.name!r}: expected uint8{list(expected)} upright RGB or JPEG bytes, "
-                f"found {image.dtype}{list(image.shape)}"
+                f"found {found}"
             )
         began = time.perf_counter()
         data = jpeg.encode(image, self._quality)
@@ -178,17 +193,33 @@ def _check_names(where: str, kind: str, expected: Mapping[str, Any], found: Mapp
 
 
 def _row(where: str, column: Column, value: ArrayLike) -> NDArray[np.generic]:
-    array = np.asarray(value)
+    where = f"{where}, column {column.name!r}"
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise EpisodeError(f"{where}: expected {column.dtype}{list(column.shape)}: {error}") from error
     if array.shape != column.shape:
-        raise EpisodeError(
-            f"{where}, column {column.name!r}: expected shape {list(column.shape)}, found {list(array.shape)}"
-        )
-    if not np.can_cast(array.dtype, column.numpy_dtype, casting="same_kind"):
-        raise EpisodeError(f"{where}, column {column.name!r}: expected {column.dtype}, found {array.dtype}")
-    row: NDArray[np.generic] = array.astype(column.numpy_dtype)
+        raise EpisodeError(f"{where}: expected shape {list(column.shape)}, found {list(array.shape)}")
+    integers = array.dtype.kind in "iu" and column.numpy_dtype.kind in "iu"
+    if not integers and not np.can_cast(array.dtype, column.numpy_dtype, casting="same_kind"):
+        raise EpisodeError(f"{where}: expected {column.dtype}, found {array.dtype}")
+    with np.errstate(over="ignore"):  # becomes an infinity, which is refused below
+        row: NDArray[np.generic] = array.astype(column.numpy_dtype)
+    if integers and not np.array_equal(row, array):
+        raise EpisodeError(f"{where}: {array.tolist()} does not fit {column.dtype}")
     if column.numpy_dtype.kind == "f" and not column.allow_nan and not np.isfinite(row).all():
-        raise EpisodeError(f"{where}, column {column.name!r}: NaN or infinity, which the spec forbids: {row.tolist()}")
+        raise EpisodeError(f"{where}: NaN or infinity, which the spec forbids: {row.tolist()}")
     return row
+
+
+def _seed(index: int, seed: SupportsIndex) -> int:
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= MAX_SEED:
+        raise EpisodeError(f"index {index}: seed {seed}; expected an integer from 0 to {MAX_SEED}")
+    return number
 
 
 def _attributes(index: int, attributes: Mapping[str, Any], documents: Mapping[str, bytes]) -> bytes:

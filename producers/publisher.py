@@ -82,7 +82,7 @@ class Publisher:
         self._on_event = on_event
         self._changed = threading.Condition()
         self._granted: deque[int] = deque()
-        self._asked = self._done = self._closing = False
+        self._asked = self._done = self._closing = self._told_error = False
         self._error: BaseException | None = None
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._identity = b"h" + uuid.uuid4().bytes
@@ -124,12 +124,12 @@ class Publisher:
     def close(self, flush: bool = True) -> None:
         """Leave the sink; what is not committed goes back to its pool (after a flush there is nothing).
 
-        May be called again; then nothing happens. Raises RefusedError, if the flush does.
+        May be called again; then nothing happens. Raises a RefusedError that was not raised before.
         """
         if self._closing:
             return
         try:
-            if flush and self._error is None:
+            if flush and not self._told_error:
                 self.flush()
         finally:
             with self._changed:
@@ -206,22 +206,24 @@ class Publisher:
         )
 
     def _wait(self, ready: Callable[[], bool], check: Callable[[], None] | None = None) -> None:
-        began = time.monotonic()
-        said = began
-        while True:
-            self._raise_error()
-            if ready():
-                break
-            if check is not None:
-                check()
-            self._changed.wait(_CHECK_S)
-            if time.monotonic() - said > _SAY_AGAIN_S and not self._machine.ready:
-                said = time.monotonic()
-                log.warning("no answer from a sink at %s for %.0f s; still trying", self.endpoint, said - began)
-        self.waited_s += time.monotonic() - began
+        began = said = time.monotonic()
+        try:
+            while True:
+                self._raise_error()
+                if ready():
+                    break
+                if check is not None:
+                    check()
+                self._changed.wait(_CHECK_S)
+                if time.monotonic() - said > _SAY_AGAIN_S and not self._machine.ready:
+                    said = time.monotonic()
+                    log.warning("no answer from a sink at %s for %.0f s; still trying", self.endpoint, said - began)
+        finally:
+            self.waited_s += time.monotonic() - began
 
     def _raise_error(self) -> None:
         if self._error is not None:
+            self._told_error = True
             raise self._error
 
     def _rouse(self) -> None:

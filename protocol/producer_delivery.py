@@ -302,7 +302,9 @@ class ProducerDelivery:
         self._heartbeat_s = message.heartbeat_s
         self._hello_interval_s = HELLO_INTERVAL_S
         for index in message.committed:
-            self._settle(index, Event("committed", index))
+            # An episode that we have not ended is not ours: another producer was given its index.
+            ours = index in self._episodes and self._episodes[index].ended
+            self._settle(index, Event("committed" if ours else "lost", index))
         for index in message.lost:
             self._settle(index, Event("lost", index))
         for index in message.leased:
