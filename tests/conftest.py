@@ -8,11 +8,14 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from zmq.utils.garbage import gc as zmq_collector
 
 
 @pytest.fixture
 def no_leaks() -> Iterator[None]:
     """Fails if threads or file descriptors are left when the test ends."""
+    if not zmq_collector.is_alive():
+        zmq_collector.start()  # pyzmq's own thread for zero-copy messages; one for the life of the process
     gc.collect()
     threads, descriptors = set(threading.enumerate()), set(os.listdir("/proc/self/fd"))
     yield

@@ -39,7 +39,7 @@ from sink.daemon import Sink, SinkConfig
 from tests.fakes import CheckingReader, CountedEpisode, counted_episode, counting_spec
 from tests.processes import SinkProcess, wait_until
 from tests.raw_producer import RawProducer
-from tests.sink.conftest import RunSink
+from tests.live_sink import RunSink
 
 SPEC = counting_spec()
 
