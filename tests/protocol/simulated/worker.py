@@ -36,6 +36,7 @@ class Worker:
         self._asked = 0
         self._done = False
         self._inbox: list[bytes] = []
+        self._given_up: set[int] = set()
         self._episodes: dict[int, _Episode] = {}
         self._link = world.links[peer] = Link(world, self)
         self._tick()
@@ -65,6 +66,7 @@ class Worker:
         if self._episodes and self._awake():
             index = self.world.rng.choice(sorted(self._episodes))
             del self._episodes[index]
+            self._given_up.add(index)
             self.machine.abandon(index)
             self._pump()
 
@@ -124,7 +126,9 @@ class Worker:
                     del self._episodes[event.index]
                 case "refused":
                     assert event.index is not None, f"{self.name} is refused for ever: {event}"
-                    assert event.code == "bad_frame", event
+                    # What was given up may have been leased again before the sink heard of it.
+                    assert event.code == "bad_frame" or event.index in self._given_up, event
+                    self._given_up.add(event.index)
                     del self._episodes[event.index]
                 case "done":
                     self._asked, self._done = 0, True
