@@ -49,11 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     met = collect(topology, console)
     again = f"headrace up {flags.topology}" if flags.topology else "the same command"
     if met:
-        console.print(f"done: {topology.sink.data}; look with: headrace inspect {topology.sink.data}", highlight=False)
+        done = f"done: {topology.sink.data}; look with: headrace inspect {topology.sink.data}"
+        console.print(done, highlight=False, soft_wrap=True)
         return 0
-    console.print(
-        f"stopped; every acknowledged episode is in {topology.sink.data}. To go on: {again}", highlight=False
-    )
+    stopped = f"stopped; every acknowledged episode is in {topology.sink.data}. To go on: {again}"
+    console.print(stopped, highlight=False, soft_wrap=True)
     return INTERRUPTED
 
 
