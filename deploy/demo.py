@@ -52,14 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     seen = _collect(topology, console)
     if seen is None:
-        console.print(f"stopped; every acknowledged episode is in {flags.data}. The same command goes on.", soft_wrap=True)
+        stopped = f"stopped; every acknowledged episode is in {flags.data}. The same command goes on."
+        console.print(stopped, soft_wrap=True)
         return INTERRUPTED
     figures = _figures(flags.data, seen, time.monotonic() - began)
     sheet = contact_sheet(flags.data, flags.data / "contact_sheet.png")
     Console().print(_table(figures))
     Console().print(f"dataset        {flags.data}\ncontact sheet  {sheet}", highlight=False, soft_wrap=True)
     if not seen.episodes:
-        console.print(f"the goal was met by an earlier run; remove {flags.data} to see it collected again", soft_wrap=True)
+        earlier = f"the goal was met by an earlier run; remove {flags.data} to see it collected again"
+        console.print(earlier, soft_wrap=True)
     if flags.json:
         flags.json.write_text(json.dumps(figures, indent=1))
     return 0
