@@ -67,8 +67,7 @@ class LocalCollection:
     def stop(self) -> None:
         """Stop the producers, then the sink."""
         for program in self.producers:
-            if program.running:
-                program.process.terminate()
+            program.ask_to_stop()
         for program in self.producers:
             program.stop()
         if self._sink is not None:

@@ -35,6 +35,7 @@ class Program:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    _asked: bool = False
 
     @property
     def running(self) -> bool:
@@ -46,10 +47,15 @@ class Program:
         lines = 12 if self.process.poll() == _USAGE_ERROR else 2
         return "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-lines:])
 
+    def ask_to_stop(self) -> None:
+        """Ask it to end cleanly, once: a second signal would end it at once."""
+        if self.running and not self._asked:
+            self._asked = True
+            self.process.send_signal(signal.SIGTERM)
+
     def stop(self) -> int:
         """Ask it to end cleanly and wait; returns its exit status."""
-        if self.running:
-            self.process.send_signal(signal.SIGTERM)
+        self.ask_to_stop()
         try:
             return self.process.wait(STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
