@@ -162,8 +162,9 @@ class Sink:
         try:
             socket.bind(self.config.bind)
         except zmq.ZMQError as error:
+            why = os.strerror(error.errno or 0)
             raise ConfigurationError(
-                f"cannot bind {self.config.bind}: {os.strerror(error.errno or 0)}; is another sink there? Choose another --bind"
+                f"cannot bind {self.config.bind}: {why}; is another sink there? Choose another --bind"
             ) from error
         self.endpoint = socket.get_string(zmq.LAST_ENDPOINT)
 
@@ -213,7 +214,9 @@ class Sink:
 
     def _reject_undecodable(self, now: float, peer: bytes, header: memoryview, why: str) -> list[Order]:
         known = self.delivery.sessions.get(peer)
-        envelope = decode_envelope(header) or (known and (known.number, None))
+        envelope = decode_envelope(header)
+        if envelope is None and known is not None:
+            envelope = known.number, None
         if envelope is None:
             # Nobody to answer: without a session number, nobody would know that it is the answer.
             log.warning("dropped a message of %s: %s", peer.hex()[:12], why)

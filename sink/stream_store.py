@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Sequence
@@ -107,9 +106,7 @@ class StreamStore:
     # --- episodes ---------------------------------------------------------------------------------------------
 
     def keep_document(self, sha256: str, data: bytes) -> None:
-        """Remember a document until episodes refer to it; one whose bytes are not what its name says is not kept."""
-        if hashlib.sha256(data).hexdigest() != sha256:
-            return
+        """Remember a document, whose SHA-256 is right, until episodes refer to it."""
         self._documents.pop(sha256, None)
         self._documents[sha256] = data
         while sum(map(len, self._documents.values())) > MAX_DOCUMENTS_BYTES:
