@@ -37,9 +37,9 @@ from protocol.spec import Camera, StreamSpec
 from sink import shard_file, writer
 from sink.daemon import Sink, SinkConfig
 from tests.fakes import CheckingReader, CountedEpisode, counted_episode, counting_spec
+from tests.live_sink import RunSink
 from tests.processes import SinkProcess, wait_until
 from tests.raw_producer import RawProducer
-from tests.live_sink import RunSink
 
 SPEC = counting_spec()
 
@@ -252,7 +252,7 @@ BAD_ENDS: dict[str, BadEnd] = {
     "changed column": (
         lambda made: bad_payload(made, 2, bytes(8 * made.steps)), {}, "bad_checksum", "expected checksum "
     ),
-    "wrong checksum": (lambda made: made.payload(), {"checksum": 1}, "bad_checksum", "expected checksum 000000000000000"),
+    "wrong checksum": (lambda made: made.payload(), {"checksum": 1}, "bad_checksum", "expected checksum 000000000000"),
     "attributes no JSON": (lambda made: bad_payload(made, 0, b"{oops"), {}, "bad_message", "are no JSON object"),
     "attributes a list": (lambda made: bad_payload(made, 0, b"[1,2]"), {}, "bad_message", "are no JSON object"),
     "attributes too deep": (
