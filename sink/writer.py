@@ -7,6 +7,8 @@ streams go on. An error of the disk itself ends the sink: the dataset is whole a
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
 import queue
 import threading
@@ -27,6 +29,8 @@ from protocol.spec import StreamSpec
 from sink.disk import Disk
 from sink.episode import RejectedError
 from sink.stream_store import NotReadyError, StreamStore
+
+log = logging.getLogger("headrace.sink")
 
 # A group is committed when nothing more is waiting, or when one of these is reached.
 MAX_GROUP = 64
@@ -238,8 +242,7 @@ class Writer:
             case OpenStream():
                 self._open(order.spec)
             case Keep():
-                self._stores[order.stream].keep_document(order.sha256, bytes(item.payload[0]))
-                self._report(Consumed(order.stream, order.session, order.size, 0))
+                self._keep(order, bytes(item.payload[0]))
             case Append():
                 self._append(order, item)
             case Finish():
@@ -259,6 +262,13 @@ class Writer:
             return
         self._stores[spec.name] = store
         self._report(Opened(spec, store.committed, store.successes))
+
+    def _keep(self, order: Keep, document: bytes) -> None:
+        if hashlib.sha256(document).hexdigest() == order.sha256:
+            self._stores[order.stream].keep_document(order.sha256, document)
+        else:  # the End that refers to it will be rejected
+            log.warning("%s: a document came that is not %s; it was dropped", order.stream, order.sha256)
+        self._report(Consumed(order.stream, order.session, order.size, 0))
 
     def _append(self, order: Append, item: _Item) -> None:
         frames = 0
