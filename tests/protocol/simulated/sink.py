@@ -220,6 +220,8 @@ class Sink:
         match message:
             case Welcome():
                 self.welcomes += 1
+                # A Hello that came late opens its old session again, which holds nothing any more.
+                self._holder = {key: holder for key, holder in self._holder.items() if holder != message.session}
                 self._unspent[message.session] = message.credit
                 for index in message.leased:
                     self._lease((stream, index), message.session)
