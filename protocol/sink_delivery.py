@@ -61,7 +61,7 @@ class DeliveryConfig:
     max_producers: int = 64
     heartbeat_s: float = 1.0
     lease_s: float = 15.0
-    grace_s: float = 1.0
+    grace_s: float = 3.0
     streams: frozenset[str] | None = None
 
 

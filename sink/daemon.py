@@ -31,7 +31,7 @@ from protocol.orders import Append, Finish, Keep, OpenStream, Order
 from protocol.sink_delivery import DeliveryConfig, SinkDelivery
 from protocol.spec import MAX_FRAME_BYTES
 from sink.dataset import dataset_uuid, streams_on_disk
-from sink.http import HttpServer
+from sink.http import HttpServer, parse_address
 from sink.lock import DirectoryLock
 from sink.metrics import Metrics
 from sink.status import StatusBoard
@@ -74,6 +74,7 @@ class Sink:
         """Lock, recover, bind. Raises ConfigurationError, DatasetError."""
         check_loopback(config.bind)
         if config.http:
+            parse_address(config.http)
             check_loopback(f"tcp://{config.http}")
         self.config = config
         self.metrics = Metrics()

@@ -48,4 +48,6 @@ class DirectoryLock:
     def release(self) -> None:
         """Let others in."""
         os.ftruncate(self._fd, 0)
+        # Closing is not enough while a child that another thread is just starting has inherited the descriptor.
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
         os.close(self._fd)
