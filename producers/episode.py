@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import operator
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, SupportsIndex
 
 import msgspec
 import numpy as np
@@ -18,9 +18,6 @@ from protocol.errors import EpisodeError
 from protocol.messages import End, Outcome
 from protocol.spec import MAX_ATTRIBUTE_BYTES, MAX_DOCUMENT_BYTES, Column, StreamSpec
 
-if TYPE_CHECKING:
-    from producers.publisher import Publisher
-
 # Frames are sent when this much has gathered, so that small ones share a message.
 _BATCH_BYTES = 128 * 1024
 
@@ -29,15 +26,43 @@ MAX_SEED = 2**63 - 1
 Image = NDArray[np.uint8] | bytes
 
 
+class Outbox(Protocol):
+    """Where an episode's parts go: what `Publisher` is to an episode."""
+
+    def begin(self, index: int) -> None:
+        """Begin the episode of a leased index."""
+        ...
+
+    def begin_again(self, index: int) -> None:
+        """Forget what was sent of it, and begin it again under the same lease."""
+        ...
+
+    def send_frames(self, index: int, first: int, count: int, frames: Sequence[Buffer]) -> None:
+        """Send the frames of `count` steps."""
+        ...
+
+    def send_end(self, end: End, payload: Sequence[Buffer], documents: Sequence[bytes]) -> None:
+        """Send the end of an episode."""
+        ...
+
+    def abandon(self, index: int) -> None:
+        """Give an index back."""
+        ...
+
+    def holds(self, index: int) -> bool:
+        """The index is leased to us, or its episode waits for its commit."""
+        ...
+
+
 class Episode:
     """One episode of a leased index. Use it with `with`; an exception inside gives the index back to the sink."""
 
-    def __init__(self, publisher: Publisher, index: int, spec: StreamSpec, quality: int) -> None:
+    def __init__(self, outbox: Outbox, index: int, spec: StreamSpec, quality: int) -> None:
         self.index = index
         self.steps = 0
         self.encode_s = 0.0  # spent in JPEG encoding [s]
         self.frame_bytes = 0  # of JPEG so far
-        self._publisher, self._spec, self._quality = publisher, spec, quality
+        self._outbox, self._spec, self._quality = outbox, spec, quality
         self._began_ns = time.time_ns()
         self._rows: dict[str, list[NDArray[np.generic]]] = {column.name: [] for column in spec.columns}
         self._checksums: dict[str, list[int]] = {camera.name: [] for camera in spec.cameras}
@@ -46,20 +71,20 @@ class Episode:
         self._ended = False
 
     def __enter__(self) -> Episode:
-        self._publisher.machine_begin(self.index)
+        self._outbox.begin(self.index)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._ended:
             return
-        self._publisher.machine_abandon(self.index)
+        self._outbox.abandon(self.index)
         if kind is None:
             raise EpisodeError(f"index {self.index}: the episode was left without finish() or fail()")
 
     @property
     def lost(self) -> bool:
         """The index was given to another producer meanwhile; what is recorded here is dropped."""
-        return not self._publisher.holds(self.index)
+        return not self._outbox.holds(self.index)
 
     def step(self, columns: Mapping[str, ArrayLike], images: Mapping[str, Image] | None = None) -> None:
         """Record one step.
@@ -117,7 +142,7 @@ class Episode:
         self._check_open()
         if self.steps:
             # Frames may be on their way; Begin makes the sink forget them.
-            self._publisher.machine_abandon(self.index, begin_again=True)
+            self._outbox.begin_again(self.index)
             self._checksums = {name: [] for name in self._checksums}
         attributes = {"success": False, "steps": self.steps, "why": why, **(attributes or {})}
         self.steps = 0
@@ -147,7 +172,7 @@ class Episode:
         )
         payload: list[Buffer] = [data]
         payload += [np.ascontiguousarray(column).reshape(-1).view(np.uint8).data for column in columns]
-        self._publisher.machine_end(end, payload, list(documents.values()))
+        self._outbox.send_end(end, payload, list(documents.values()))
         self._ended = True
 
     def _check_open(self) -> None:
@@ -178,7 +203,7 @@ class Episode:
     def _flush(self) -> None:
         if self._pending:
             count = self.steps - self._sent_steps
-            self._publisher.machine_frames(self.index, self._sent_steps, count, self._pending)
+            self._outbox.send_frames(self.index, self._sent_steps, count, self._pending)
             self._sent_steps = self.steps
             self._pending, self._pending_bytes = [], 0
 

@@ -150,28 +150,29 @@ class Publisher:
         with self._changed:
             return self._machine.holds(index)
 
-    # --- for Episode ------------------------------------------------------------------------------------------
+    # --- an episode's Outbox ------------------------------------------------------------------------------------------
 
-    def machine_begin(self, index: int) -> None:
+    def begin(self, index: int) -> None:
         """Begin the episode of a leased index."""
         self._do(lambda: self._machine.begin(index))
 
-    def machine_frames(self, index: int, first: int, count: int, frames: Sequence[Buffer]) -> None:
+    def begin_again(self, index: int) -> None:
+        """Forget what was sent of an episode, and begin it again under the same lease."""
+        self._do(lambda: self._machine.begin_again(index))
+
+    def send_frames(self, index: int, first: int, count: int, frames: Sequence[Buffer]) -> None:
         """Send the frames of `count` steps."""
         self._do(lambda: self._machine.frames(index, first, count, frames))
 
-    def machine_end(self, end: End, payload: Sequence[Buffer], documents: Sequence[bytes]) -> None:
+    def send_end(self, end: End, payload: Sequence[Buffer], documents: Sequence[bytes]) -> None:
         """Send the end of an episode."""
         self._do(lambda: self._machine.end(end, payload, documents))
 
-    def machine_abandon(self, index: int, begin_again: bool = False) -> None:
-        """Give an index back, or keep it and begin its episode again."""
-        if begin_again:
-            self._do(lambda: self._machine.begin_again(index))
-        else:
-            with self._changed:
-                self._machine.abandon(index)
-            self._rouse()
+    def abandon(self, index: int) -> None:
+        """Give an index back."""
+        with self._changed:
+            self._machine.abandon(index)
+        self._rouse()
 
     # --- the user's thread ------------------------------------------------------------------------------------
 
