@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from deploy.topology import LocalFlags, Topology, local_topology
 from deploy.up import INTERRUPTED, interruptible
 from protocol.dataset_view import DatasetView
 from protocol.messages import Outcome
+from protocol.success_rate import wilson_interval
 
 _REFRESH_S = 0.5
 
@@ -92,7 +92,7 @@ def _figures(root: Path, seen: Seen, seconds: float) -> dict[str, Any]:
     steps = sum(episode.steps for episode in episodes)
     frame_bytes = sum(int(episode.row["frames_bytes"]) for episode in episodes)
     successes = sum(episode.outcome is Outcome.SUCCESS for episode in episodes)
-    low, high = wilson(successes, total)
+    low, high = wilson_interval(successes, total)
     rate = seen.successes / seconds * 3600 if seen.successes else 0.0
     return {
         "episodes": successes,
@@ -109,18 +109,6 @@ def _figures(root: Path, seen: Seen, seconds: float) -> dict[str, Any]:
         "visible_ms_p50": _percentile(seen.visible_ms, 50),
         "visible_ms_p99": _percentile(seen.visible_ms, 99),
     }
-
-
-def wilson(successes: int, total: int) -> tuple[float, float]:
-    """95 % Wilson score interval of a proportion (E. B. Wilson, 1927)."""
-    if not total:
-        return 0.0, 1.0
-    z = 1.959964
-    share = successes / total
-    centre = share + z * z / (2 * total)
-    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    return max((centre - spread) / scale, 0.0), min((centre + spread) / scale, 1.0)
 
 
 def _percentile(values: list[float], percent: float) -> float | None:

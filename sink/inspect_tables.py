@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sink.stream_summary import StreamSummary, wilson_interval
+from protocol.success_rate import wilson_interval
+from sink.stream_summary import StreamSummary
 
 # More ranges or shards than these are counted, not listed.
 MAX_RANGES, MAX_SHARDS = 8, 12

@@ -15,21 +15,9 @@ from protocol.interval_set import IntervalSet
 from protocol.messages import Outcome
 from protocol.shard_view import ShardView
 from protocol.spec import StreamSpec
+from protocol.success_rate import wilson_interval
 
-# 97.5 % quantile of the normal distribution, for an interval of 95 %.
-Z_95 = 1.959963984540054
 _UNKNOWN_BYTES = 0xFFFFFFFF
-
-
-def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
-    """Wilson's score interval of a rate, 0 to 1; (0, 1) without trials."""
-    if trials == 0:
-        return 0.0, 1.0
-    rate = successes / trials
-    centre = rate + z * z / (2 * trials)
-    spread = z * float(np.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials)))
-    scale = 1 + z * z / trials
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import sqrt
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,10 +27,9 @@ from producers.robosuite.environment import RobosuiteConfig, RobosuiteEnvironmen
 from producers.robosuite.policy import ScriptedPickPlacePolicy
 from producers.robosuite.tasks import find_task
 from protocol.errors import ConfigurationError
+from protocol.success_rate import wilson_interval
 
 SUCCESS_BAR, STEPS_BAR, RATIO_BAR = 0.97, 220.0, 0.5
-# Two-sided 95 % of the normal distribution.
-Z_95 = 1.959964
 # The seeds are split into so many blocks to show the spread of each figure.
 BLOCKS = 4
 INTERRUPTED = 130
@@ -69,14 +67,6 @@ class Tally:
 
     def mean_steps(self, block: slice = slice(None)) -> float:
         return float(np.mean(self.steps[block]))
-
-
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """95 % confidence interval of a success rate."""
-    rate, weight = successes / trials, Z_95 * Z_95 / trials
-    middle = (rate + weight / 2) / (1 + weight)
-    half = Z_95 * sqrt(rate * (1 - rate) / trials + weight / (4 * trials)) / (1 + weight)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

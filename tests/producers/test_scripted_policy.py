@@ -14,7 +14,7 @@ from producers.robosuite.environment import RobosuiteConfig, RobosuiteEnvironmen
 from producers.robosuite.fingers import Fingers
 from producers.robosuite.motion import hand_yaw, rotate, speed_for, translate, yaw_to_grasp
 from producers.robosuite.policy import ScriptedPickPlacePolicy
-from producers.robosuite.policy_bench import Tally, figures, wilson_interval
+from producers.robosuite.policy_bench import Tally, figures
 from producers.robosuite.tasks import TASKS
 
 CAN = "PickPlaceCan"
@@ -144,12 +144,6 @@ def test_the_setpoint_is_counted_as_robosuite_moves_it() -> None:
         simulated.step(np.array([0, 0, 0, 0, 0, 0, stick], dtype=np.float32))
         assert fingers.setpoint == pytest.approx((gripper.current_action[0] + 1.0) * 0.02, abs=1e-9)
     assert fingers.setpoint == pytest.approx(0.032)
-
-
-def test_the_interval_is_wilsons() -> None:
-    assert wilson_interval(138, 140) == pytest.approx((0.9494, 0.9961), abs=2e-4)
-    assert wilson_interval(5, 5) == pytest.approx((0.5655, 1.0), abs=2e-4)
-    assert wilson_interval(0, 5)[0] == 0.0
 
 
 @pytest.mark.parametrize(("fast", "holds"), [(100, True), (101, False)])

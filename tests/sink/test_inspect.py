@@ -15,7 +15,6 @@ from protocol.messages import Goal, Outcome
 from sink.daemon import Sink, SinkConfig
 from sink.inspect import main, summarise
 from sink.inspect_tables import megabytes, ranges
-from sink.stream_summary import wilson_interval
 from tests.datasets import SPEC, Recorded, picture, write_dataset
 
 SMALL_SHARD = 1 << 15
@@ -55,15 +54,6 @@ def test_many_shards_and_streams(tmp_path: Path) -> None:
     assert (another.spec.name, another.episodes, another.frames) == ("another", 2, 0)
     assert len(count.shards) > 12
     assert sum(shard.sealed for shard in count.shards) == len(count.shards) - 1
-
-
-@pytest.mark.parametrize(
-    ("successes", "trials", "expected"),
-    # Wallis 2013, and the closed forms at the ends: z²/(n+z²).
-    [(0, 0, (0, 1)), (0, 10, (0, 0.27753)), (10, 10, (0.72247, 1)), (81, 263, (0.25525, 0.36617))],
-)
-def test_wilson(successes: int, trials: int, expected: tuple[float, float]) -> None:
-    assert wilson_interval(successes, trials) == pytest.approx(expected, abs=5e-5)
 
 
 @pytest.mark.parametrize(
