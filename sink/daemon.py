@@ -6,7 +6,6 @@ the writer with the payload untouched; the writer's reports come back through an
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import secrets
@@ -31,11 +30,11 @@ from protocol.orders import Append, Finish, Keep, OpenStream, Order
 from protocol.sink_delivery import DeliveryConfig, SinkDelivery
 from protocol.spec import MAX_FRAME_BYTES
 from sink.dataset import dataset_uuid, streams_on_disk
+from sink.endpoint import check_loopback
 from sink.http import HttpServer, parse_address
 from sink.lock import DirectoryLock
 from sink.metrics import Metrics
-from sink.status import StatusBoard
-from sink.writer import (
+from sink.reports import (
     CommitDone,
     CommittedEpisode,
     Consumed,
@@ -44,9 +43,10 @@ from sink.writer import (
     Rejected,
     Report,
     Stalled,
-    Writer,
     WriterFailed,
 )
+from sink.status import StatusBoard
+from sink.writer import Writer
 
 log = logging.getLogger("headrace.sink")
 
@@ -308,26 +308,3 @@ class Sink:
         self.metrics.disk_free.set(self.board.latest["disk_free_bytes"])
         for stream, book in self.delivery.books.items():
             self.metrics.leases.labels(stream).set(len(book.leases))
-
-
-def check_loopback(endpoint: str) -> None:
-    """Raise ConfigurationError unless the endpoint can only be reached from this machine."""
-    scheme, _, rest = endpoint.partition("://")
-    if scheme == "ipc" and rest:
-        return
-    host = rest.rpartition(":")[0].strip("[]")
-    if scheme != "tcp" or not host:
-        raise ConfigurationError(f"expected tcp://HOST:PORT or ipc://PATH, found {endpoint!r}")
-    if host == "localhost":
-        return
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise ConfigurationError(
-            f"{endpoint} can be reached from other machines, and there are no keys to tell friend from stranger yet; "
-            "bind to tcp://127.0.0.1:PORT and let producers of other machines come through an ssh tunnel"
-        )
-
-
