@@ -8,14 +8,13 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from zmq.utils.garbage import gc as zmq_collector
+import zmq
 
 
 @pytest.fixture
 def no_leaks() -> Iterator[None]:
     """Fails if threads or file descriptors are left when the test ends."""
-    if not zmq_collector.is_alive():
-        zmq_collector.start()  # pyzmq's own thread for zero-copy messages; one for the life of the process
+    zmq.Frame(bytes(1 << 17), copy=False)  # starts pyzmq's own thread and socket, which live as long as the process
     gc.collect()
     threads, descriptors = set(threading.enumerate()), set(os.listdir("/proc/self/fd"))
     yield
