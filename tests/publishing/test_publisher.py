@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from producers.episode import Episode
 from producers.publisher import Goal, Publisher, PublisherConfig
 from protocol.errors import ConfigurationError, RefusedError, SpecError
 from protocol.producer_delivery import Event
@@ -164,6 +165,41 @@ def test_an_index_lost_to_another_producer_is_not_doubled(sink: Sink) -> None:
         assert list(zombie.leases()) == []
         assert zombie.committed == 0
     assert stored(sink) == [0, 1, 2]
+
+
+def test_an_index_that_another_producer_is_at_work_on_stays_with_that_one(sink: Sink) -> None:
+    """The zombie is back before the other has ended the episode."""
+    goal = Goal(end=1)
+    made = counted_episode(SPEC, 0)
+
+    def steps(episode: Episode, first: int, end: int) -> None:
+        for step in range(first, end):
+            episode.step(
+                {name: values[step] for name, values in made.columns.items()},
+                {name: frames[step] for name, frames in made.frames.items()},
+            )
+
+    with Publisher(sink.endpoint, SPEC, goal) as zombie, Publisher(sink.endpoint, SPEC, goal) as other:
+        with zombie.episode(next(zombie.leases())) as lost:
+            steps(lost, 0, made.steps)
+            with zombie._changed:
+                wait_until(lambda: len(sink.delivery.sessions) == 1, "the zombie's lease runs out")
+                taken = next(other.leases())
+                with other.episode(taken) as kept:
+                    steps(kept, 0, 1)
+                    zombie._changed.release()
+                    try:
+                        wait_until(lambda: lost.lost, "the zombie learns that it lost the index")
+                    finally:
+                        zombie._changed.acquire()
+                    assert not kept.lost
+                    steps(kept, 1, made.steps)
+                    kept.finish(True, {"counted": "#0"}, made.seed, made.documents)
+            lost.finish(False, {"wrong": True})
+        assert list(zombie.leases()) == []
+        assert list(other.leases()) == []
+        assert (zombie.committed, other.committed) == (0, 1)
+    assert stored(sink) == [0]
 
 
 def test_a_producer_that_was_away_keeps_what_nobody_took(sink: Sink) -> None:
