@@ -102,9 +102,9 @@ class CollectBench:
             if self._flags.baseline:
                 self._say(f"episode {index}: robosuite's own way")
                 self._pairs.append((ours, self._baseline(index)))
-            self._add(f"episode {index}", "480x640", 1, ours)
+            self._add(f"headrace #{index}", "480x640", 1, ours)
         for index, (_, theirs) in enumerate(self._pairs):
-            self._add(f"episode {index}, robosuite's own way", "480x640", 1, theirs)
+            self._add(f"robosuite #{index}", "480x640", 1, theirs)
 
     def measure_two_workers(self) -> None:
         """The main job: two workers, one sink, one reader that follows."""
@@ -172,11 +172,9 @@ class CollectBench:
 
 
 def _run_table(rows: Sequence[Row]) -> Table:
-    made = Table(title="runs")
-    for name in ("run", "size", "workers", "episodes", "per hour", "per hour and core"):
-        made.add_column(name, justify="left" if name == "run" else "right")
-    for name in ("simulate", "render", "encode", "wait"):
-        made.add_column(name, justify="right")
+    made = Table(title="runs", caption="robosuite #N: its own way, the same seed. Times in s, summed over workers.")
+    for name in ("run", "size", "n", "episodes", "/h", "/h/core", "simulate", "render", "encode", "wait"):
+        made.add_column(name, justify="left" if name == "run" else "right", no_wrap=True)
     for row in rows:
         run = row.run
         split = (run.simulate_s, run.render_s, run.encode_s, run.wait_s)
@@ -187,7 +185,7 @@ def _run_table(rows: Sequence[Row]) -> Table:
             str(run.episodes),
             f"{run.episodes_per_hour:.0f}",
             f"{run.episodes_per_core_hour:.0f}",
-            *(f"{seconds:.2f} s" if run.worker_s else "" for seconds in split),
+            *(f"{seconds:.2f}" if run.worker_s else "" for seconds in split),
         )
     return made
 

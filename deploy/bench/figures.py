@@ -42,7 +42,7 @@ def machine() -> dict[str, Any]:
         "cpu": model,
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "system": platform.platform(),
+        "system": platform.freedesktop_os_release().get("PRETTY_NAME", "Linux"),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in packages},
     }
