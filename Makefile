@@ -28,7 +28,8 @@ bench: setup
 	$(BIN)/headrace bench collect --json bench.json
 
 soak: setup
-	HEADRACE_SOAK=1 $(BIN)/python -m pytest -m "soak or not soak" --timeout 3600
+	HEADRACE_SOAK_EXAMPLES=20000 $(BIN)/python -m pytest tests/protocol/test_delivery.py -p no:faulthandler
+	for run in 1 2 3 4 5; do $(BIN)/python -m pytest tests/system tests/publishing || exit 1; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -83,6 +83,14 @@ class ScriptedPickPlacePolicy:
         speed_multiplier: of the base speed when the waypoint is far; 2 is all that the controller takes.
         grasp_threshold: the object counts as held while its grasp is no farther than this from the hand.
         """
+        self.parameters: dict[str, float | bool] = {
+            "speed_multiplier": speed_multiplier,
+            "position_tolerance": position_tolerance,
+            "position_tolerance_loose": position_tolerance_loose,
+            "position_tolerance_tight": position_tolerance_tight,
+            "grasp_threshold": grasp_threshold,
+            "adaptive": adaptive,
+        }
         self._geometry = geometry
         self._script = Script(geometry)
         self._fingers = Fingers()

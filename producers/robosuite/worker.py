@@ -126,7 +126,7 @@ class RobosuiteWorker:
             "versions": self._environment.versions(),
             "preset": options.preset,
             "jpeg_quality": options.jpeg_quality,
-            "policy": {"name": "ScriptedPickPlacePolicy", "speed_multiplier": options.speed_multiplier},
+            "policy": {"name": type(self._policy).__name__, **self._policy.parameters},
         }
 
     def _check_now_and_then(self, step: int) -> None:

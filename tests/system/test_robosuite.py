@@ -127,6 +127,10 @@ def check_episode(data: Path) -> None:
         assert described["success"]
         assert described["env_args"]["env_name"] == "PickPlaceCan"
         assert described["env_args"]["type"] == 1
+        assert described["policy"]["speed_multiplier"] == 2.0
+        assert described["policy"]["grasp_threshold"] == 0.06
+        assert {"seed", "steps", "preset", "jpeg_quality"} <= set(described)
+        assert set(described["versions"]) >= {"robosuite", "mujoco"}
         documents = {d["sha256"]: d for d in file["documents"][:] if d["size"]}
         model = documents[described["documents"]["model_xml"].encode()]
         assert blob[int(model["offset"]) : int(model["offset"]) + 7].tobytes() == b"<mujoco"
