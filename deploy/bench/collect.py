@@ -27,6 +27,10 @@ from deploy.processes import ProgramError
 from protocol.errors import ConfigurationError
 
 
+# A table that goes to a file needs no terminal's width.
+_FILE_WIDTH = 120
+
+
 @dataclass(frozen=True)
 class CollectFlags:
     """Measure collection at the ACT spec, against robosuite's own way with the same policy and seeds."""
@@ -66,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = tyro.cli(CollectFlags, prog="headrace bench collect", args=argv)
     sizes = {text: _size(text) for text in flags.resolutions}
     console = Console()
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as temporary:
         root = flags.out or Path(temporary)
         bench = CollectBench(flags, root, Console(stderr=True), gl_environment())
