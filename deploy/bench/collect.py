@@ -26,7 +26,6 @@ from deploy.bench.run import Run, gl_environment, run_ours
 from deploy.processes import ProgramError
 from protocol.errors import ConfigurationError
 
-
 # A table that goes to a file needs no terminal's width.
 _FILE_WIDTH = 120
 
