@@ -30,16 +30,20 @@ has_library libglib-2.0.so.0 || need libglib2.0-0
 # The tests read JPEG with an independent library.
 has_library libturbojpeg.so.0 || need libturbojpeg0
 
-# OSMesa is wanted, but Debian 13 and later do not have it any more; there EGL draws on the CPU as well.
+# Wanted, not needed. Debian 13 and later have no OSMesa any more; there EGL draws on the CPU as well. The tests open
+# shards with h5ls and h5dump too, where these are.
 wanted=""
-has_library libOSMesa.so || wanted=libosmesa6
+has_library libOSMesa.so || wanted="$wanted libosmesa6"
+command -v h5dump >/dev/null 2>&1 || wanted="$wanted hdf5-tools"
 
 if [ -n "$missing$wanted" ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         apt-get update -qq
-        if [ -n "$wanted" ] && apt-cache show "$wanted" >/dev/null 2>&1; then
-            missing="$missing $wanted"
-        fi
+        for package in $wanted; do
+            if apt-cache show "$package" >/dev/null 2>&1; then
+                missing="$missing $package"
+            fi
+        done
     fi
 fi
 if [ -n "$missing" ]; then

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -51,12 +52,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         stream=sys.stderr,
     )
     sink = Sink(_config(flags))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sink.stop())
+    _stop_on_signals(sink)
     log.info("READY: data %s, producers at %s, http %s", flags.data, sink.endpoint, sink.http_address)
     sink.run()
     log.info("stopped; every acknowledged episode is in %s", flags.data)
     return 0
+
+
+def _stop_on_signals(sink: Sink) -> None:
+    """The first signal drains; the second ends the process at once, which costs nothing that was acknowledged."""
+
+    def handle(number: int, _: object) -> None:
+        if sink.stopping:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        sink.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
 
 
 def _config(flags: SinkFlags) -> SinkConfig:

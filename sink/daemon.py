@@ -108,6 +108,11 @@ class Sink:
         if self._stop_at is None:
             self._stop_at = time.monotonic()
 
+    @property
+    def stopping(self) -> bool:
+        """stop() was called."""
+        return self._stop_at is not None
+
     def run(self) -> None:
         """Serve until stopped. Raises what the disk raised, if it fails."""
         poller = zmq.Poller()
@@ -173,7 +178,7 @@ class Sink:
         if self._stop_at is None:
             return False
         if not self.delivery.draining:
-            log.info("draining: %d episodes are being committed", self.delivery.committing)
+            log.info("draining: %d episodes are being committed (again to end at once)", self.delivery.committing)
             self.delivery.drain()
             self.board.draining = True
         late = time.monotonic() - self._stop_at > _DRAIN_LIMIT_S
