@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if flags.plain or not console.is_terminal:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr)
     else:  # beside a live display only its own console may write
-        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console)])
+        handler = RichHandler(console=console, show_path=False)
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     os.environ.update(graphics.environment_variables(graphics.choose_backend(flags.gl)))
     return _produce(flags, console)
 

@@ -46,7 +46,10 @@ class WorkerStats:
 
 @dataclass(frozen=True)
 class Report:
-    """From a worker. kind: `state` (what it does now), `stats` (after each episode), `error` (it cannot go on)."""
+    """From a worker.
+
+    kind: `state` (what it does now), `stats` (after each episode), `log` (a warning), `error` (it cannot go on).
+    """
 
     kind: str
     text: str = ""

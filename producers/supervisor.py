@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -26,6 +27,9 @@ _PR_SET_PDEATHSIG = 1
 MAX_CRASHES = 5
 RESTART_DELAY_S = 1.0
 STOP_LIMIT_S = 20.0
+
+# A worker's threads share one line to the supervisor.
+_sending = threading.Lock()
 
 Entry = Callable[[Job, "Channel"], None]
 
@@ -51,9 +55,21 @@ class Channel:
             raise StopRequestedError("stop requested")
 
     def send(self, report: Report) -> None:
-        """Report; a supervisor that is gone is no error, the kernel is about to end us."""
-        with suppress(BrokenPipeError):
+        """Report, from any thread; a supervisor that is gone is no error, the kernel is about to end us."""
+        with _sending, suppress(BrokenPipeError):
             self.connection.send(report)
+
+
+class ChannelHandler(logging.Handler):
+    """Sends what a worker logs to its supervisor, which alone writes to the terminal."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(logging.WARNING)
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record."""
+        self._channel.send(Report("log", self.format(record)))
 
 
 @dataclass
@@ -146,6 +162,8 @@ class Supervisor:
             case "stats" if report.stats is not None:
                 worker.stats = report.stats
                 worker.crashes = 0
+            case "log":
+                log.warning("%s: %s", worker.job.name, report.text)
             case "error":
                 self._error = f"{worker.job.name}: {report.text}"
             case _:
@@ -191,6 +209,7 @@ def _child(entry: Entry, job: Job, channel: Channel, parent: int) -> None:
     if os.getppid() != parent:
         return  # the supervisor died before the kernel knew
     os.nice(job.nice)
+    logging.getLogger().addHandler(ChannelHandler(channel))
     try:
         entry(job, channel)
     except StopRequestedError:
