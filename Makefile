@@ -28,7 +28,7 @@ bench: setup
 	$(BIN)/headrace bench collect --json bench.json
 
 soak: setup
-	HEADRACE_SOAK_EXAMPLES=20000 $(BIN)/python -m pytest tests/protocol/test_delivery.py -p no:faulthandler
+	HEADRACE_SOAK_EXAMPLES=20000 $(BIN)/python -m pytest tests/protocol/test_delivery.py -o faulthandler_timeout=0
 	for run in 1 2 3 4 5; do $(BIN)/python -m pytest tests/system tests/publishing || exit 1; done
 
 clean:
