@@ -32,6 +32,8 @@ from protocol.success_rate import wilson_interval
 SUCCESS_BAR, STEPS_BAR, RATIO_BAR = 0.97, 220.0, 0.5
 # The seeds are split into so many blocks to show the spread of each figure.
 BLOCKS = 4
+# A table that goes to a file needs no terminal's width.
+FILE_WIDTH = 120
 INTERRUPTED = 130
 
 
@@ -78,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # robosuite imports an OpenGL platform though nothing is drawn here.
     os.environ.update(graphics.environment_variables(graphics.choose_backend(os.environ.get("MUJOCO_GL"))))
     console = Console()
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
     adaptive, plain = Tally("adaptive"), Tally("plain")
     seeds = range(config.first_seed, config.first_seed + config.episodes)
     interrupted = False
