@@ -294,6 +294,10 @@ class SinkDelivery:
             case End():
                 self._end(session, message, sizes)
             case Abandon():
+                if self.books[session.stream].leases.get(message.index) == session.number:
+                    # Abandon may cross a refusal and a new lease of the same index. The producer will take that lease
+                    # for its own, and has to hear that it is over when it begins.
+                    session.refused.discard(message.index)
                 self._abandon(now, session, message.index)
             case Ping():
                 session.state = message.state

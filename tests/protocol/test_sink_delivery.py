@@ -594,6 +594,22 @@ def test_data_that_the_store_rejects_before_the_end() -> None:
     assert stage.take_orders() == [Forget(append.attempt)]
 
 
+def test_a_begin_whose_lease_ended_by_an_abandon_that_crossed_it_is_answered() -> None:
+    """The producer gives up index 0 before it hears that it was refused, and leased to it anew."""
+    stage = Stage()
+    peer = Peer(stage).hello()
+    peer.lease()
+    peer.say(begin(0))
+    peer.say(frames(0), 100)
+    (append,) = stage.take_orders()
+    assert isinstance(append, Append)
+    stage.sink.rejected(stage.now, append.attempt, "bad_frame", "no JPEG")
+    assert peer.lease() == [0]
+    peer.say(Abandon(session=0, index=0))
+    peer.say(begin(0))
+    assert peer.refusal().code == "not_leased"
+
+
 def test_data_that_the_store_rejects_after_the_end() -> None:
     stage = Stage()
     peer, other = Peer(stage, "a").hello(), Peer(stage, "b").hello()
