@@ -19,7 +19,7 @@ from protocol.messages import End, Outcome
 from protocol.spec import MAX_ATTRIBUTE_BYTES, MAX_DOCUMENT_BYTES, Column, StreamSpec
 
 # Frames are sent when this much has gathered, so that small ones share a message.
-_BATCH_BYTES = 128 * 1024
+_BATCH_BYTES = 512 * 1024
 
 MAX_SEED = 2**63 - 1
 
@@ -63,6 +63,7 @@ class Episode:
         self.encode_s = 0.0  # spent in JPEG encoding [s]
         self.frame_bytes = 0  # of JPEG so far
         self._outbox, self._spec, self._quality = outbox, spec, quality
+        self._max_step_bytes = spec.max_step_frames_bytes
         self._began_ns = time.time_ns()
         self._rows: dict[str, list[NDArray[np.generic]]] = {column.name: [] for column in spec.columns}
         self._checksums: dict[str, list[int]] = {camera.name: [] for camera in spec.cameras}
@@ -102,13 +103,13 @@ class Episode:
         rows = [_row(where, column, columns[column.name]) for column in self._spec.columns]
         frames = [self._encode(where, position, images) for position in range(len(self._spec.cameras))]
         size = sum(map(len, frames))
-        if size > self._spec.max_step_frames_bytes:
-            raise EpisodeError(f"{where}: {size} bytes of JPEG are over {self._spec.max_step_frames_bytes} a step")
+        if size > self._max_step_bytes:
+            raise EpisodeError(f"{where}: {size} bytes of JPEG are over {self._max_step_bytes} a step")
         for column, row in zip(self._spec.columns, rows, strict=True):
             self._rows[column.name].append(row)
         for camera, frame in zip(self._spec.cameras, frames, strict=True):
             self._checksums[camera.name].append(frame_checksum(frame))
-        if self._pending_bytes + size > self._spec.max_step_frames_bytes:
+        if self._pending_bytes + size > self._max_step_bytes:
             self._flush()
         self._pending += frames
         self._pending_bytes += size
@@ -219,6 +220,9 @@ def _check_names(where: str, kind: str, expected: Mapping[str, Any], found: Mapp
 
 def _row(where: str, column: Column, value: ArrayLike) -> NDArray[np.generic]:
     where = f"{where}, column {column.name!r}"
+    if type(value) is np.ndarray and value.dtype == column.numpy_dtype and value.shape == column.shape:
+        # The common case, every step: nothing to convert.
+        return _finite(where, column, value.copy())
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -232,6 +236,10 @@ def _row(where: str, column: Column, value: ArrayLike) -> NDArray[np.generic]:
         row: NDArray[np.generic] = array.astype(column.numpy_dtype)
     if integers and not np.array_equal(row, array):
         raise EpisodeError(f"{where}: {array.tolist()} does not fit {column.dtype}")
+    return _finite(where, column, row)
+
+
+def _finite(where: str, column: Column, row: NDArray[np.generic]) -> NDArray[np.generic]:
     if column.numpy_dtype.kind == "f" and not column.allow_nan and not np.isfinite(row).all():
         raise EpisodeError(f"{where}: NaN or infinity, which the spec forbids: {row.tolist()}")
     return row

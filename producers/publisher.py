@@ -275,7 +275,7 @@ class Publisher:
                 self._socket = self._connect()
             for part in self._machine.take_outgoing():
                 try:
-                    self._socket.send_multipart([encode(part.message), *part.payload], zmq.NOBLOCK, copy=False)
+                    self._socket.send_multipart([encode(part.message), *part.payload], zmq.NOBLOCK)
                 except zmq.Again:
                     continue  # the sink does not read; it will notice the gap, and a new session sends this again
             events = self._machine.take_events()

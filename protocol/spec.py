@@ -6,6 +6,7 @@ Letters used here and everywhere: T steps of an episode, A action size, H × W i
 from __future__ import annotations
 
 import re
+from functools import cache
 from math import prod
 
 import msgspec
@@ -35,6 +36,11 @@ _NAME = re.compile(rf"{_PART}(/{_PART}){{0,3}}")
 _CAMERA = re.compile(_PART)
 
 
+@cache
+def _little_endian(name: str) -> np.dtype[np.generic]:
+    return np.dtype(name).newbyteorder("<")
+
+
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One small array per step: `name` → dtype[T, *shape]. NaN and infinities are refused unless `allow_nan`."""
 
@@ -46,7 +52,7 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def numpy_dtype(self) -> np.dtype[np.generic]:
         """The dtype on the wire and on disk: always little-endian."""
-        return np.dtype(self.dtype).newbyteorder("<")
+        return _little_endian(self.dtype)
 
     @property
     def row_bytes(self) -> int:

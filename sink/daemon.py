@@ -42,6 +42,7 @@ from sink.reports import (
     OpenFailed,
     Rejected,
     Report,
+    Rolled,
     Stalled,
     WriterFailed,
 )
@@ -260,6 +261,8 @@ class Sink:
                 self._stalled(report)
             case CommitDone():
                 self.metrics.commit_seconds.observe(report.seconds)
+            case Rolled():
+                self.metrics.roll_seconds.observe(report.seconds)
             case WriterFailed():
                 if isinstance(report.error, OSError):
                     raise DatasetError(f"cannot write to {self.config.data}: {report.error}") from report.error

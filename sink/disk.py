@@ -6,6 +6,7 @@ Everything releases the interpreter's lock while it works.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,15 @@ class Disk:
     def open(self, path: Path) -> int:
         """Open an existing shard for reading and writing at offsets."""
         return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+    def open_direct(self, path: Path) -> int:
+        """Open it for writing past the page cache, where the file system can do that."""
+        try:
+            return os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_DIRECT)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
 
     def close(self, fd: int) -> None:
         """Close it."""

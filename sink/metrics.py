@@ -36,6 +36,10 @@ class Metrics:
             "headrace_sink_ack_seconds", "From End received to durable", buckets=_SECONDS, registry=self.registry
         )
 
+        self.roll_seconds = Histogram(
+            "headrace_sink_roll_seconds", "How long a new shard held up", buckets=_SECONDS, registry=self.registry
+        )
+
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
         return Counter(f"headrace_sink_{name}", text, labels, registry=self.registry)
 

@@ -73,10 +73,18 @@ class CommitDone:
 
 
 @dataclass(frozen=True)
+class Rolled:
+    """A stream went on with its next shard; this held the writer up for so many seconds."""
+
+    stream: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class WriterFailed:
     """The disk failed; the sink has to stop."""
 
     error: BaseException
 
 
-Report = Opened | OpenFailed | CommittedEpisode | Rejected | Consumed | Stalled | CommitDone | WriterFailed
+Report = Opened | OpenFailed | CommittedEpisode | Rejected | Consumed | Stalled | CommitDone | Rolled | WriterFailed

@@ -13,6 +13,7 @@ from protocol.checksum import Buffer
 from protocol.layout import DOCUMENT, EPISODE, FRAME, SEAL, Capacity, Rows, ShardLayout, read_rows, seal_row
 from sink.disk import Disk
 from sink.recovery import Recovered, recover
+from sink.staging import Staging
 
 
 class ShardWriter:
@@ -24,7 +25,8 @@ class ShardWriter:
         self._disk = disk
         self._fd = disk.open(layout.path)
         self.recovered: Recovered = recover(disk, self._fd, layout)
-        self.blob_tail = self.recovered.blob_tail
+        self._direct = disk.open_direct(layout.path)
+        self._staging = Staging(disk, self._direct, layout.offsets["blob"], self.recovered.blob_tail)
         self.step_tail = self.recovered.step_tail
         self.rows = len(self.recovered.rows)
         self.open_episodes = 0  # episodes under way whose frames lie here
@@ -35,6 +37,11 @@ class ShardWriter:
     def path(self) -> Path:
         """The file."""
         return self.layout.path
+
+    @property
+    def blob_tail(self) -> int:
+        """Blob bytes in use."""
+        return self._staging.tail
 
     @property
     def capacity(self) -> Capacity:
@@ -68,13 +75,13 @@ class ShardWriter:
 
     def append_blob(self, buffers: Sequence[Buffer]) -> int:
         """Write buffers back to back at the end of the blob; returns the offset of the first."""
-        offset = self.blob_tail
-        self._disk.write(self._fd, buffers, self.layout.offsets["blob"] + offset)
-        self.blob_tail += sum(map(len, buffers))
+        offset = self._staging.tail
+        self._staging.append(buffers)
         return offset
 
     def read_blob(self, offset: int, size: int) -> bytes:
         """Bytes of the blob, e.g. to move them to the next shard."""
+        self._staging.flush()
         return self._disk.read(self._fd, size, self.layout.offsets["blob"] + offset)
 
     def has_document(self, sha256: str) -> bool:
@@ -118,6 +125,7 @@ class ShardWriter:
         """Make everything added so far durable; returns how many rows that was."""
         if not self._pending:
             return 0
+        self._staging.flush()
         self._disk.sync(self._fd)  # the data are on disk before a row can say so
         first, now = self.rows, time.time_ns()
         for number, row in enumerate(self._pending, first):
@@ -155,4 +163,5 @@ class ShardWriter:
 
     def close(self) -> None:
         """Close the file."""
+        self._disk.close(self._direct)
         self._disk.close(self._fd)

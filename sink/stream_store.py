@@ -1,12 +1,20 @@
-"""The shards of one stream: one that is written, the next one in preparation, and the full ones behind."""
+"""The shards of one stream: one for new episodes, the next one in preparation, and the full ones behind.
+
+An episode begins in the active shard and ends there. So that it can, a new episode goes to the next shard as soon as
+the active one may be too small for all that are under way, each as large as the largest so far. Rolling then means to
+take the next shard, which lies ready; nobody waits and nothing moves. Only if that guess was too low does an episode
+wait for the next shard and have its frames copied there.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +30,7 @@ from sink.disk import Disk, make_directory
 from sink.episode import EpisodeUnderWay, RejectedError, column_frames
 from sink.shard_file import PREPARING, create_shard
 from sink.shard_writer import ShardWriter
+from sink.staging import PAGE
 
 # The next shard is made when the current one is this full: early enough, and a small dataset reserves one only.
 PREPARE_AT = 0.5
@@ -29,6 +38,14 @@ PREPARE_AT = 0.5
 MAX_DOCUMENTS_BYTES = 16 << 20
 
 log = logging.getLogger("headrace.sink")
+
+
+@dataclass
+class _Largest:
+    """The largest episode so far: blob bytes and steps."""
+
+    blob_bytes: int = 0
+    steps: int = 0
 
 
 class NotReadyError(Exception):
@@ -43,6 +60,7 @@ def plan_capacity(spec: StreamSpec, shard_bytes: int) -> Capacity:
     """
     per_step = max(spec.row_bytes, sum(camera.raw_bytes for camera in spec.cameras) // 40, 512)
     steps = max(shard_bytes // per_step, spec.max_steps)
+    shard_bytes = -(-shard_bytes // PAGE) * PAGE
     return Capacity(blob_bytes=shard_bytes, steps=steps, episodes=max(256, min(steps, shard_bytes // 4096)))
 
 
@@ -56,8 +74,10 @@ class StreamStore:
         self._capacity = plan_capacity(spec, shard_bytes)
         self._documents: dict[str, bytes] = {}
         self._underway: dict[int, EpisodeUnderWay] = {}  # by attempt number
-        self._full: list[ShardWriter] = []
-        self._next: Future[ShardLayout] | None = None
+        self._full: list[ShardWriter] = []  # no new episodes begin there; some may be under way
+        self._next: Future[ShardWriter] | None = None
+        self._largest = _Largest()
+        self._rolls: list[float] = []
         self._recover()
 
     def _recover(self) -> None:
@@ -81,7 +101,7 @@ class StreamStore:
         else:
             # Never below the highest number there is, even if an earlier shard is not sealed yet.
             number = writers[-1].layout.number + 1 if writers else 0
-            self.active = ShardWriter(self._disk, self._create(number))
+            self.active = self._create(number)
         for writer in writers:
             if writer.recovered.sealed:
                 writer.close()
@@ -100,8 +120,9 @@ class StreamStore:
             )
         self.successes = IntervalSet.from_array(indices[rows["outcome"] == int(Outcome.SUCCESS)])
 
-    def _create(self, number: int) -> ShardLayout:
-        return create_shard(self._folder, number, self.spec, self._capacity, self._uuid)
+    def _create(self, number: int) -> ShardWriter:
+        layout = create_shard(self._folder, number, self.spec, self._capacity, self._uuid)
+        return ShardWriter(self._disk, layout)
 
     # --- episodes ---------------------------------------------------------------------------------------------
 
@@ -114,23 +135,17 @@ class StreamStore:
 
     def append(self, attempt: Attempt, frames: Sequence[Buffer]) -> None:
         """Write frames. Raises RejectedError, NotReadyError."""
-        episode = self._underway.get(attempt.number)
-        if episode is None:
-            episode = EpisodeUnderWay(attempt, self.spec, self.active)
-            self._underway[attempt.number] = episode
+        episode = self._episode(attempt)
         episode.check(frames)
         self._make_room(episode, sum(map(len, frames)))
         episode.append(frames)
 
     def finish(self, attempt: Attempt, end: End, payload: Sequence[Buffer]) -> None:
         """Write the rest of an episode; it is in the next commit. Raises RejectedError, NotReadyError."""
-        episode = self._underway.get(attempt.number)
-        if episode is None:
-            episode = EpisodeUnderWay(attempt, self.spec, self.active)
-            self._underway[attempt.number] = episode
+        episode = self._episode(attempt)
         attributes, columns = column_frames(end, payload)
         episode.check_end(end, attributes, columns)
-        documents = {name: self._document(end.index, name) for name in end.documents}
+        documents = {name: self._document(episode, name) for name in end.documents}
         size = len(attributes) + sum(map(len, documents.values()))
         self._make_room(episode, size, end.steps, len(documents))
         shard = episode.shard
@@ -141,14 +156,29 @@ class StreamStore:
         row["first_step"] = shard.append_steps(episode.tables(), columns, end.steps) if end.steps else shard.step_tail
         row["attributes_offset"], row["attributes_size"] = shard.append_blob([attributes]), len(attributes)
         shard.add_row(row)
+        self._largest.blob_bytes = max(self._largest.blob_bytes, episode.frames_bytes + size)
+        self._largest.steps = max(self._largest.steps, end.steps)
         self.forget(attempt)
 
-    def _document(self, index: int, sha256: str) -> bytes:
+    def _episode(self, attempt: Attempt) -> EpisodeUnderWay:
+        """What is known of an attempt; a new one begins in a shard that will have room for all of it."""
+        episode = self._underway.get(attempt.number)
+        if episode is None:
+            others, largest = self.active.open_episodes + 1, self._largest
+            if not self.active.fits(others * largest.blob_bytes, others * largest.steps, others):
+                self.prepare()
+                if self._next_is_there():  # else it begins in this one, and moves if it must
+                    self._roll()
+            episode = self._underway[attempt.number] = EpisodeUnderWay(attempt, self.spec, self.active)
+        return episode
+
+    def _document(self, episode: EpisodeUnderWay, sha256: str) -> bytes:
         data = self._documents.get(sha256)
-        if data is None and self.active.has_document(sha256):
-            data = self.active.read_document(sha256)
+        for shard in (episode.shard, self.active):
+            if data is None and shard.has_document(sha256):
+                data = shard.read_document(sha256)
         if data is None:
-            why = f"index {index}: document {sha256} was never sent, or its bytes have another SHA-256"
+            why = f"index {episode.attempt.index}: document {sha256} was never sent, or its bytes have another SHA-256"
             raise RejectedError("bad_message", why)
         return data
 
@@ -161,12 +191,11 @@ class StreamStore:
     # --- shards -----------------------------------------------------------------------------------------------
 
     def _make_room(self, episode: EpisodeUnderWay, size: int, steps: int = 0, documents: int = 0) -> None:
-        """See that the episode lies in the active shard and that this much more fits there."""
-        before = 0 if episode.shard is self.active else episode.frames_bytes
-        if not self.active.fits(before + size, steps, 1, documents):
-            self._check_fits_empty(episode, size)
-            self._roll()
-        if episode.shard is not self.active:
+        """See that this much more of the episode fits its shard; else it moves to the active one."""
+        if not episode.shard.fits(size, steps, 1, documents):
+            if episode.shard is self.active or not self.active.fits(episode.frames_bytes + size, steps, 1, documents):
+                self._check_fits_empty(episode, size)
+                self._roll()
             episode.move(self.active)
         if self.active.fill >= PREPARE_AT:
             self.prepare()
@@ -187,17 +216,27 @@ class StreamStore:
 
     def _roll(self) -> None:
         """Go on with the next shard. Raises NotReadyError; DiskFullError or OSError if it could not be made."""
+        began = time.monotonic()
         self.prepare()
         assert self._next is not None
         if not self._next.done():
             raise NotReadyError
         ready, self._next = self._next, None
-        layout = ready.result()
+        shard = ready.result()
         self._full.append(self.active)
-        self.active = ShardWriter(self._disk, layout)
+        self.active = shard
+        self._rolls.append(time.monotonic() - began)
+
+    def _next_is_there(self) -> bool:
+        return self._next is not None and self._next.done() and self._next.exception() is None
+
+    def take_rolls(self) -> list[float]:
+        """How long each roll since the last call held the writer up [s]."""
+        taken, self._rolls = self._rolls, []
+        return taken
 
     @property
-    def preparing(self) -> Future[ShardLayout] | None:
+    def preparing(self) -> Future[ShardWriter] | None:
         """The next shard, while it is being made or waits to be used."""
         return self._next
 
@@ -219,7 +258,9 @@ class StreamStore:
         if self._next is not None and not self._next.cancel():
             # It may have failed on a full disk; then there is nothing to remove.
             with suppress(OSError, HeadraceError):
-                self._next.result().path.unlink()
+                spare = self._next.result()
+                spare.close()
+                spare.path.unlink()
         self.active.close()
 
 

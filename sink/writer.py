@@ -34,6 +34,7 @@ from sink.reports import (
     OpenFailed,
     Rejected,
     Report,
+    Rolled,
     Stalled,
     WriterFailed,
 )
@@ -237,8 +238,10 @@ class Writer:
 
     def _commit(self) -> None:
         began = time.monotonic()
-        for store in self._stores.values():
+        for name, store in self._stores.items():
             store.commit()
+            for seconds in store.take_rolls():
+                self._report(Rolled(name, seconds))
         now = time.monotonic()
         for item, order in self._group:
             attempt, end = order.attempt, order.end

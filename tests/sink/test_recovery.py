@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from protocol.errors import CorruptionError, DatasetError, SpecError
 from protocol.layout import DOCUMENT, EPISODE, SEAL, ShardLayout
 from protocol.spec import Column
+from sink.staging import PAGE
 from tests.fakes import CheckingReader, counted_episode, counting_spec
 from tests.sink.bench import SHARD_BYTES, Bench
 
@@ -85,6 +86,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Crashed:
     bench.put(*FIRST_GROUP)
     bench.put(*LAST_GROUP, commit=False)
     layout = bench.store.active.layout
+    bench.store.active._staging.flush()
     before = layout.path.read_bytes()
     bench.store.commit()
     bench.abandon()
@@ -175,7 +177,8 @@ def test_data_beyond_the_tail_is_overwritten(crashed: Crashed) -> None:
         )
         data[place : place + 12 * 50] = b"\xa5" * 600
     bench = Bench(crashed.root)
-    assert (bench.store.active.blob_tail, bench.store.active.step_tail) == (used, steps)
+    next_page = -(-used // PAGE) * PAGE
+    assert (bench.store.active.blob_tail, bench.store.active.step_tail) == (next_page, steps)
     bench.abandon()
     crashed.goes_on()
 

@@ -1,0 +1,1 @@
+"""Producers that exist to measure the sink."""
