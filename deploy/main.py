@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "verify": ("sink.verify:main", "check every checksum and the exactly-once rule", "sink"),
     "sheet": ("deploy.contact_sheet:main", "one picture with key frames of several episodes", "sink"),
     "demo": ("deploy.demo:main", "the main job, end to end, with a reader that follows it live", "all"),
+    "keys": ("deploy.keys:main", "make, allow and revoke the keys of producers on other machines", "sink"),
     "doctor": ("deploy.doctor:main", "does this machine have what Headrace needs?", "all"),
     "bench": ("deploy.bench.main:main", "measure, and compare with what one would use instead", "all"),
 }

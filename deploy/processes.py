@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import select
 import signal
@@ -73,6 +74,8 @@ def start(name: str, words: Sequence[str], logs: Path) -> Program:
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
+            # Whether a sink that we start has keys, and which, is said by its topology and not by the user's shell.
+            env={name: value for name, value in os.environ.items() if name != "HEADRACE_KEY"},
             start_new_session=True,
             preexec_fn=_end_with_parent,
         )

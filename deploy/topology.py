@@ -14,15 +14,17 @@ from protocol.errors import ConfigurationError
 
 
 class Producers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One `headrace produce` command: simulator, workers, and its other flags by their names without dashes."""
+    """One `headrace produce` command: simulator, workers, key, and its other flags by their names without dashes."""
 
     simulator: str
     workers: Annotated[int, Meta(ge=1, le=1024)] = 2
+    key: str | None = None
     flags: dict[str, bool | int | float | str | list[str]] = {}
 
     def words(self, endpoint: str) -> list[str]:
         """The command's words after `headrace`."""
         words = ["produce", self.simulator, "--sink", endpoint, "--workers", str(self.workers)]
+        words += ["--key", self.key] if self.key is not None else []
         for name, value in self.flags.items():
             flag = name.replace("_", "-")
             if isinstance(value, bool):
@@ -33,18 +35,20 @@ class Producers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the data go, and where the sink listens; port 0 chooses a free one."""
+    """Where the data go, where the sink listens (port 0 chooses a free one), and the keys directory, if it has one."""
 
     data: str
     bind: str = "tcp://127.0.0.1:0"
     http: str = "127.0.0.1:0"
     memory_mib: Annotated[int, Meta(ge=1)] = 256
     shard_mib: Annotated[int, Meta(ge=1)] = 1024
+    keys: str | None = None
 
     def words(self) -> list[str]:
         """The sink's flags but for --data."""
         sizes = ["--memory-mib", str(self.memory_mib), "--shard-mib", str(self.shard_mib)]
-        return ["--bind", self.bind, "--http", self.http, *sizes]
+        keys = ["--keys", self.keys] if self.keys is not None else []
+        return ["--bind", self.bind, "--http", self.http, *sizes, *keys]
 
 
 class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,5 +82,5 @@ def read_topology(path: Path) -> Topology:
 
 def local_topology(flags: LocalFlags) -> Topology:
     """robosuite workers and a sink on this machine."""
-    producers = Producers("robosuite", flags.workers, {"env": flags.env, "episodes": flags.episodes})
+    producers = Producers("robosuite", flags.workers, flags={"env": flags.env, "episodes": flags.episodes})
     return Topology(SinkSettings(str(flags.data)), (producers,))

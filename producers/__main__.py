@@ -18,6 +18,7 @@ from rich.logging import RichHandler
 
 from producers.display import ProducerDisplay
 from producers.job import Job
+from producers.link import chosen_key
 from producers.robosuite import entry, graphics
 from producers.robosuite.options import RobosuiteOptions
 from producers.supervisor import Supervisor
@@ -67,6 +68,7 @@ def _check(flags: ProduceFlags) -> None:
         raise ConfigurationError(f"--end-idx {flags.end_idx} must be above --start-idx {flags.start_idx}")
     if not 1 <= flags.jpeg_quality <= 100:
         raise ConfigurationError(f"--jpeg-quality {flags.jpeg_quality}: expected 1 to 100")
+    chosen_key(flags.key)  # a wrong file is said once, not by each worker
 
 
 def _produce(flags: ProduceFlags, console: Console) -> int:

@@ -19,21 +19,22 @@ import secrets
 import socket
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import zmq
 
 from producers.episode import Episode
+from producers.link import Link, chosen_key
 from protocol.checksum import Buffer
-from protocol.errors import ConfigurationError, HeadraceError, RefusedError
+from protocol.errors import HeadraceError, RefusedError
 from protocol.jpeg import DEFAULT_QUALITY
 from protocol.messages import End, Goal, Producer, decode_from_sink, encode
 from protocol.producer_delivery import Event, ProducerDelivery
-from protocol.spec import MAX_FRAME_BYTES, StreamSpec
+from protocol.spec import StreamSpec
 
 log = logging.getLogger("headrace.publisher")
 
@@ -47,12 +48,14 @@ class PublisherConfig:
     """name: shown to people; default host:pid. jpeg_quality: 1 to 100, for images given as arrays.
 
     max_ahead_bytes, max_ahead_episodes: a new lease waits while more than this is unacknowledged.
+    key: file of `headrace keys new KEYS --client NAME`, for a sink with keys; default: what HEADRACE_KEY names, if set.
     """
 
     name: str = ""
     jpeg_quality: int = DEFAULT_QUALITY
     max_ahead_bytes: int = 128 << 20
     max_ahead_episodes: int = 8
+    key: Path | None = None
 
 
 class Publisher:
@@ -84,15 +87,8 @@ class Publisher:
         self._granted: deque[int] = deque()
         self._asked = self._done = self._closing = self._told_error = False
         self._error: BaseException | None = None
+        self._link = Link(endpoint, chosen_key(self.config.key))
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._identity = b"h" + uuid.uuid4().bytes
-        self._context = zmq.Context()
-        try:
-            self._socket = self._connect()
-        except ConfigurationError:
-            self._context.term()
-            os.close(self._wake)
-            raise
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
 
@@ -137,8 +133,7 @@ class Publisher:
                 self._machine.bye()
             self._rouse()
             self._thread.join()
-            self._socket.close(linger=500)
-            self._context.term()
+            self._link.close()
             os.close(self._wake)
 
     def tell(self, state: str) -> None:
@@ -232,25 +227,6 @@ class Publisher:
 
     # --- the publisher's thread -------------------------------------------------------------------------------
 
-    def _connect(self) -> zmq.Socket[bytes]:
-        made = self._context.socket(zmq.DEALER)
-        made.set(zmq.IDENTITY, self._identity)
-        made.set(zmq.LINGER, 0)
-        made.set(zmq.SNDHWM, 10_000)
-        made.set(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
-        made.set(zmq.HEARTBEAT_IVL, 5_000)
-        made.set(zmq.HEARTBEAT_TIMEOUT, 15_000)
-        made.set(zmq.RECONNECT_IVL, 100)
-        made.set(zmq.RECONNECT_IVL_MAX, 2_000)
-        try:
-            made.connect(self.endpoint)
-        except zmq.ZMQError as error:
-            made.close()
-            raise ConfigurationError(
-                f"cannot connect to {self.endpoint!r}: {error.strerror}; expected e.g. tcp://127.0.0.1:5555"
-            ) from error
-        return made
-
     def _run(self) -> None:
         try:
             while not self._step():
@@ -263,19 +239,21 @@ class Publisher:
     def _step(self) -> bool:
         """One turn of the loop; True when all is said and the thread may end."""
         poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._link.socket, zmq.POLLIN)
         poller.register(self._wake, zmq.POLLIN)
         poller.poll(_TICK_MS)
         with suppress(BlockingIOError):  # nobody roused us: a message, or the time
             os.eventfd_read(self._wake)
+        trouble = self._link.trouble()
+        if trouble:
+            log.warning("%s", trouble)
         with self._changed:
             self._receive_all()
             if self._machine.tick(time.monotonic()):
-                self._socket.close()
-                self._socket = self._connect()
+                self._link.renew()
             for part in self._machine.take_outgoing():
                 try:
-                    self._socket.send_multipart([encode(part.message), *part.payload], zmq.NOBLOCK)
+                    self._link.socket.send_multipart([encode(part.message), *part.payload], zmq.NOBLOCK)
                 except zmq.Again:
                     continue  # the sink does not read; it will notice the gap, and a new session sends this again
             events = self._machine.take_events()
@@ -292,7 +270,7 @@ class Publisher:
     def _receive_all(self) -> None:
         while True:
             try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+                frames = self._link.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             self._machine.receive(time.monotonic(), decode_from_sink(frames[0]))
@@ -315,6 +293,8 @@ class Publisher:
                 self._done = True
             case "notice" if event.why:
                 log.warning("the sink says: %s", event.why)
+            case "welcome":
+                self._link.note_welcome()
             case "drain":
                 log.info("the sink is stopping; what is not committed is kept until it is back")
             case _:

@@ -26,7 +26,9 @@ class SinkFlags:
     data: Path
     """Dataset directory; made if it does not exist."""
     bind: str = "tcp://127.0.0.1:5555"
-    """Endpoint for producers: tcp://HOST:PORT on this machine, or ipc://PATH."""
+    """Endpoint for producers: tcp://HOST:PORT or ipc://PATH; one that other machines can reach needs --keys."""
+    keys: Path | None = None
+    """Directory of `headrace keys`: connections are encrypted, and only the keys that it allows come in."""
     http: str | None = "127.0.0.1:9464"
     """HOST:PORT of /metrics, /healthz and /status; None for no HTTP."""
     memory_mib: int = 256
@@ -84,7 +86,7 @@ def _config(flags: SinkFlags) -> SinkConfig:
         lease_s=flags.lease_s,
         streams=frozenset(flags.streams) or None,
     )
-    return SinkConfig(flags.data, flags.bind, flags.http, flags.shard_mib << 20, delivery)
+    return SinkConfig(flags.data, flags.bind, flags.http, flags.shard_mib << 20, delivery, flags.keys)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,9 @@ from protocol.messages import (
 from protocol.orders import Append, Finish, Keep, OpenStream, Order
 from protocol.sink_delivery import DeliveryConfig, SinkDelivery
 from protocol.spec import MAX_FRAME_BYTES
+from sink.access import Access
 from sink.dataset import dataset_uuid, streams_on_disk
-from sink.endpoint import check_loopback
+from sink.endpoint import check_endpoint, check_http
 from sink.http import HttpServer, parse_address
 from sink.lock import DirectoryLock
 from sink.metrics import Metrics
@@ -59,13 +60,17 @@ _BURST = 256
 
 @dataclass(frozen=True)
 class SinkConfig:
-    """data: dataset directory. bind: ZeroMQ endpoint. http: HOST:PORT or None. shard_bytes: size of a shard's blob."""
+    """data: dataset directory. bind: ZeroMQ endpoint. http: HOST:PORT or None. shard_bytes: size of a shard's blob.
+
+    keys: directory of `headrace keys`; None for anyone who reaches the endpoint.
+    """
 
     data: Path
     bind: str = "tcp://127.0.0.1:5555"
     http: str | None = None
     shard_bytes: int = 1 << 30
     delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
+    keys: Path | None = None
 
 
 class Sink:
@@ -73,13 +78,14 @@ class Sink:
 
     def __init__(self, config: SinkConfig) -> None:
         """Lock, recover, bind. Raises ConfigurationError, DatasetError."""
-        check_loopback(config.bind)
+        check_endpoint(config.bind, has_keys=config.keys is not None)
         if config.http:
             parse_address(config.http)
-            check_loopback(f"tcp://{config.http}")
+            check_http(config.http)
         self.config = config
         self.metrics = Metrics()
         self.metrics.credit.set(config.delivery.credit_bytes)
+        self._access = Access(config.keys, self.metrics.rejected) if config.keys else None
         self._stop_at: float | None = None
         epoch = secrets.randbits(62)
         self.delivery = SinkDelivery(config.delivery, epoch, time.monotonic())
@@ -93,6 +99,8 @@ class Sink:
             self._recover()
             context = zmq.Context()
             undo.callback(context.term)
+            if self._access is not None:
+                undo.callback(self._access.start(context).close)
             self._socket = context.socket(zmq.ROUTER)
             undo.callback(self._socket.close)
             self._bind()
@@ -130,6 +138,7 @@ class Sink:
                 if now >= next_tick:
                     next_tick = now + _TICK_S
                     self._submit(self.delivery.tick(now))
+                    self._close_revoked(now)
                     self._refresh(now)
                 self._send_all()
             self._finish()
@@ -166,6 +175,8 @@ class Sink:
         socket.set(zmq.BACKLOG, 1024)
         socket.set(zmq.HEARTBEAT_IVL, 5_000)
         socket.set(zmq.HEARTBEAT_TIMEOUT, 15_000)
+        if self._access is not None:
+            self._access.secure(socket)
         try:
             socket.bind(self.config.bind)
         except zmq.ZMQError as error:
@@ -208,6 +219,8 @@ class Sink:
         peer = frames[0].bytes
         if len(frames) < 2:
             return  # no header, so nobody to answer
+        if self._access is not None and not self._access.admits(peer, frames[1]):
+            return
         header = frames[1].buffer
         try:
             message = decode_from_producer(header)
@@ -234,6 +247,14 @@ class Sink:
             why = f"the sink speaks version {PROTOCOL_VERSION}, the producer {version}; install the same release"
             return self.delivery.reject_peer(now, peer, session, "protocol_version", why)
         return self.delivery.reject_peer(now, peer, session, "bad_message", why[:4000])
+
+    def _close_revoked(self, now: float) -> None:
+        """Take nothing more from those whose key was revoked; their indices go to others."""
+        for peer in self._access.revoked(self.delivery.sessions) if self._access is not None else ():
+            session = self.delivery.sessions[peer]
+            log.warning("%s: its key was revoked, its session is over", session.producer.name)
+            why = "your key was revoked"
+            self._submit(self.delivery.reject_peer(now, peer, session.number, "unknown_session", why))
 
     def _submit(self, orders: list[Order], payload: list[Any] | None = None) -> None:
         for order in orders:

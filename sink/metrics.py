@@ -21,6 +21,7 @@ class Metrics:
         self.steps = self._counter("steps", "Committed steps", ["stream"])
         self.bytes = self._counter("payload_bytes", "Payload bytes written", ["stream"])
         self.refused = self._counter("refused", "Refusals sent to producers", ["code"])
+        self.rejected = self._counter("rejected", "Connections and messages that the keys do not allow", ["reason"])
         self.messages = self._counter("messages", "Messages received", ["type"])
         self.unreachable = self._counter("unreachable", "Messages to producers that were gone", [])
         self.producers = self._gauge("producers", "Producers with an open session", [])

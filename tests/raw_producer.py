@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -39,7 +39,14 @@ DEADLINE_S = 20.0
 class RawProducer:
     """A DEALER that numbers its messages, and nothing more."""
 
-    def __init__(self, endpoint: str, spec: StreamSpec | None = None, name: str = "raw") -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        spec: StreamSpec | None = None,
+        name: str = "raw",
+        options: Mapping[int, int | bytes] | None = None,
+    ) -> None:
+        """options: of the socket, set before it connects."""
         self.spec = spec or counting_spec()
         self.session = time.time_ns()
         self.seq = 0
@@ -47,6 +54,8 @@ class RawProducer:
         self._context = zmq.Context()
         self.socket = self._context.socket(zmq.DEALER)
         self.socket.set(zmq.LINGER, 0)
+        for option, value in (options or {}).items():
+            self.socket.set(option, value)
         self.socket.connect(endpoint)
         self.heard: list[FromSink] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from protocol.messages import Goal
@@ -14,6 +15,8 @@ class RobosuiteOptions:
 
     sink: str = "tcp://127.0.0.1:5555"
     """Endpoint of the sink."""
+    key: Path | None = None
+    """Key file that the operator of a sink with keys gave you; by default the one that HEADRACE_KEY names, if set."""
     env: Literal["PickPlaceCan", "PickPlaceMilk", "PickPlaceBread", "PickPlaceCereal", "Lift"] = "PickPlaceCan"
     """Task."""
     workers: int = 2

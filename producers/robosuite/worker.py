@@ -69,7 +69,8 @@ class RobosuiteWorker:
     def run(self) -> None:
         """Produce until the goal is met. Raises StopRequestedError, HeadraceError."""
         began = time.perf_counter()
-        config = PublisherConfig(name=self._job.name, jpeg_quality=self.options.jpeg_quality)
+        options = self.options
+        config = PublisherConfig(name=self._job.name, jpeg_quality=options.jpeg_quality, key=options.key)
         with Publisher(self._job.endpoint, self._spec, self._job.goal, config) as publisher:
             self._state(publisher, "waiting for the sink")
             try:

@@ -28,6 +28,17 @@ def test_flags_make_the_same_kind_of_topology(tmp_path: Path) -> None:
     assert topology.producers[0].words("e")[-4:] == ["--env", "Lift", "--episodes", "3"]
 
 
+def test_keys_are_passed_on(tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(
+        '[sink]\ndata = "d"\nbind = "tcp://0.0.0.0:5555"\nkeys = "k"\n'
+        '[[producers]]\nsimulator = "robosuite"\nkey = "k/clients/here.key"\n'
+    )
+    topology = read_topology(path)
+    assert topology.sink.words()[-2:] == ["--keys", "k"]
+    assert topology.producers[0].words("e")[-2:] == ["--key", "k/clients/here.key"]
+
+
 def test_a_switch_is_written_as_a_switch(tmp_path: Path) -> None:
     path = tmp_path / "t.toml"
     path.write_text(

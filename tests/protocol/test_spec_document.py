@@ -21,6 +21,7 @@ import pytest
 import zmq
 from msgspec import inspect
 
+from deploy import key_files
 from producers.publisher import Publisher
 from protocol import jpeg, layout, messages
 from protocol.checksum import episode_checksum, frame_checksum, row_checksum
@@ -346,12 +347,26 @@ def test_socket_options_are_those_of_the_real_sockets(tmp_path: Path) -> None:
     sink = Sink(SinkConfig(tmp_path, "tcp://127.0.0.1:0"))
     publisher = Publisher("tcp://127.0.0.1:9", DEMO, Goal())
     try:
-        for side, socket in (("sink", sink._socket), ("producer", publisher._socket)):
+        for side, socket in (("sink", sink._socket), ("producer", publisher._link.socket)):
             for row in rows:
                 if row[side] != "–" and not row["option"].startswith("ROUTER_"):  # those cannot be read back
                     assert socket.get(getattr(zmq, row["option"])) == int(row[side]), (side, row)
     finally:
         publisher.close(flush=False)
+        sink.stop()
+        sink.run()
+
+
+def test_the_options_of_a_sink_with_keys_are_those_of_the_real_socket(tmp_path: Path) -> None:
+    key_files.add_sink(tmp_path / "keys")
+    sink = Sink(SinkConfig(tmp_path / "data", "tcp://127.0.0.1:0", keys=tmp_path / "keys"))
+    try:
+        for row in table_with("option of CURVE", "sink", "producer"):
+            if row["sink"] != "–" and not row["option of CURVE"].endswith("KEY"):  # keys cannot be read back
+                found = sink._socket.get(getattr(zmq, row["option of CURVE"]))
+                text = found.rstrip(b"\0").decode() if isinstance(found, bytes) else str(found)
+                assert text == unquoted(row["sink"]), row
+    finally:
         sink.stop()
         sink.run()
 

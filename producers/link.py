@@ -1,0 +1,144 @@
+"""A producer's connection: one DEALER socket after the other under one identity, and why it does not come about."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import uuid
+from pathlib import Path
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from protocol.errors import ConfigurationError
+from protocol.keys import ClientKey, read_client_key
+from protocol.spec import MAX_FRAME_BYTES
+
+KEY_VARIABLE = "HEADRACE_KEY"
+_FAILURES = zmq.Event.HANDSHAKE_FAILED_AUTH | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
+# A sink that stops may hang up once or twice in the middle of a handshake; one that cannot read our key always does.
+_HANG_UPS = 3
+# A producer that is not let in hears of it again after this many refusals: at 8 s each, every ten minutes or so.
+_SAY_AGAIN = 75
+
+
+def chosen_key(path: Path | None) -> ClientKey | None:
+    """The key in this file, or else in the one that HEADRACE_KEY names. Raises ConfigurationError."""
+    if path is None and os.environ.get(KEY_VARIABLE):
+        path = Path(os.environ[KEY_VARIABLE])
+    if path is None:
+        return None
+    key = read_client_key(path)
+    if zmq.curve_public(key.secret.encode()).decode() != key.public:
+        raise ConfigurationError(f"{path}: the public key is not that of the secret key; have a new one made")
+    return key
+
+
+class Link:
+    """Used by one thread, but for the constructor. `socket` is the present one."""
+
+    def __init__(self, endpoint: str, key: ClientKey | None) -> None:
+        """Connects in the background. Raises ConfigurationError if there is nothing to connect to."""
+        self.endpoint, self.key = endpoint, key
+        self._identity = b"h" + uuid.uuid4().bytes
+        self._context = zmq.Context()
+        self._refusals: dict[str, int] = {}  # by sentence
+        self._hang_ups = 0
+        try:
+            self._connect()
+        except ConfigurationError:
+            self._context.term()
+            raise
+
+    def renew(self) -> None:
+        """A new socket under the same identity; what the old one had not sent is dropped."""
+        self._disconnect(0)
+        self._connect()
+
+    def close(self) -> None:
+        """Send what was said last, and end."""
+        self._disconnect(500)
+        self._context.term()
+
+    def note_welcome(self) -> None:
+        """The sink has let us in: a refusal after this one is news."""
+        self._refusals.clear()
+        self._hang_ups = 0
+
+    def trouble(self) -> str | None:
+        """A sentence, if the sink has turned us away since the last call and this was not just said."""
+        said = None
+        while self._monitor.poll(0):
+            event = parse_monitor_message(self._monitor.recv_multipart())
+            sentence = self._why(zmq.Event(event["event"]), event["value"])
+            if sentence is not None:
+                count = self._refusals[sentence] = self._refusals.get(sentence, 0) + 1
+                said = sentence if count % _SAY_AGAIN == 1 else said
+        return said
+
+    def _why(self, event: zmq.Event, value: int) -> str | None:
+        self._hang_ups += 1
+        if event == zmq.Event.HANDSHAKE_FAILED_AUTH and self.key is not None:
+            why = _not_allowed(self.key)
+        elif event == zmq.Event.HANDSHAKE_FAILED_PROTOCOL and value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+            self._hang_ups = 0  # those before were of the same cause: whoever is first sees it, the other a hang-up
+            why = _only_one_has_keys(self.key)
+        elif self._hang_ups % _HANG_UPS == 0:
+            why = _hangs_up(self.key)
+        else:
+            return None
+        return f"still trying: the sink at {self.endpoint} {why}"
+
+    def _connect(self) -> None:
+        made = self._context.socket(zmq.DEALER)
+        made.set(zmq.IDENTITY, self._identity)
+        made.set(zmq.LINGER, 0)
+        made.set(zmq.SNDHWM, 10_000)
+        made.set(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+        made.set(zmq.HEARTBEAT_IVL, 5_000)
+        made.set(zmq.HEARTBEAT_TIMEOUT, 15_000)
+        made.set(zmq.RECONNECT_IVL, 100)
+        made.set(zmq.RECONNECT_IVL_MAX, 2_000)
+        if self.key is not None:
+            made.set(zmq.CURVE_PUBLICKEY, self.key.public.encode())
+            made.set(zmq.CURVE_SECRETKEY, self.key.secret.encode())
+            made.set(zmq.CURVE_SERVERKEY, self.key.sink.encode())
+        monitor = made.get_monitor_socket(_FAILURES)
+        try:
+            made.connect(self.endpoint)
+        except zmq.ZMQError as error:
+            made.disable_monitor()
+            monitor.close(linger=0)
+            made.close()
+            raise ConfigurationError(
+                f"cannot connect to {self.endpoint!r}: {error.strerror}; expected e.g. tcp://127.0.0.1:5555"
+            ) from error
+        self.socket, self._monitor = made, monitor
+
+    def _disconnect(self, linger_ms: int) -> None:
+        self.socket.disable_monitor()
+        self._monitor.close(linger=0)
+        self.socket.close(linger=linger_ms)
+
+
+def _not_allowed(key: ClientKey) -> str:
+    command = f"headrace keys allow KEYS {key.name} {shlex.quote(key.public)}"
+    return f"does not allow our key {key.name!r}. On its side: {command}"
+
+
+def _only_one_has_keys(key: ClientKey | None) -> str:
+    if key is not None:
+        return f"has no keys, and we have the key {key.name!r}. Start it with --keys, or this without a key"
+    return (
+        "wants a key, and we have none. Have one made there, `headrace keys new KEYS --client NAME`, carry it here, "
+        f"and name it with --key FILE or {KEY_VARIABLE}=FILE"
+    )
+
+
+def _hangs_up(key: ClientKey | None) -> str:
+    if key is None:
+        return "hangs up before the connection is made. Is it a sink?"
+    return (
+        "hangs up before the connection is made. Its public key may not be the one in our key file, "
+        f"{shlex.quote(key.sink)}; its own is shown by: headrace keys list KEYS"
+    )
