@@ -16,10 +16,9 @@ from protocol.spec import MAX_FRAME_BYTES
 
 KEY_VARIABLE = "HEADRACE_KEY"
 _FAILURES = zmq.Event.HANDSHAKE_FAILED_AUTH | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
-# A sink that stops may hang up once or twice in the middle of a handshake; one that cannot read our key always does.
-_HANG_UPS = 3
-# A producer that is not let in hears of it again after this many refusals: at 8 s each, every ten minutes or so.
-_SAY_AGAIN = 75
+# A sink that stops may hang up in the middle of a handshake, and one with keys may be first to see that we have none;
+# one that cannot read our key always hangs up.
+_HANG_UPS = 5
 
 
 def chosen_key(path: Path | None) -> ClientKey | None:
@@ -35,14 +34,14 @@ def chosen_key(path: Path | None) -> ClientKey | None:
 
 
 class Link:
-    """Used by one thread, but for the constructor. `socket` is the present one."""
+    """Used by one thread, but for the constructor and `reason`. `socket` is the present one."""
 
     def __init__(self, endpoint: str, key: ClientKey | None) -> None:
         """Connects in the background. Raises ConfigurationError if there is nothing to connect to."""
         self.endpoint, self.key = endpoint, key
         self._identity = b"h" + uuid.uuid4().bytes
         self._context = zmq.Context()
-        self._refusals: dict[str, int] = {}  # by sentence
+        self.reason = ""  # why we are not let in, a sentence; empty if we are, or do not know
         self._hang_ups = 0
         try:
             self._connect()
@@ -61,20 +60,16 @@ class Link:
         self._context.term()
 
     def note_welcome(self) -> None:
-        """The sink has let us in: a refusal after this one is news."""
-        self._refusals.clear()
-        self._hang_ups = 0
+        """The sink has let us in."""
+        self.reason, self._hang_ups = "", 0
 
-    def trouble(self) -> str | None:
-        """A sentence, if the sink has turned us away since the last call and this was not just said."""
-        said = None
+    def new_reason(self) -> str | None:
+        """The reason, if it was not known at the last call."""
+        before = self.reason
         while self._monitor.poll(0):
             event = parse_monitor_message(self._monitor.recv_multipart())
-            sentence = self._why(zmq.Event(event["event"]), event["value"])
-            if sentence is not None:
-                count = self._refusals[sentence] = self._refusals.get(sentence, 0) + 1
-                said = sentence if count % _SAY_AGAIN == 1 else said
-        return said
+            self.reason = self._why(zmq.Event(event["event"]), event["value"]) or self.reason
+        return self.reason if self.reason != before else None
 
     def _why(self, event: zmq.Event, value: int) -> str | None:
         self._hang_ups += 1
@@ -137,7 +132,7 @@ def _only_one_has_keys(key: ClientKey | None) -> str:
 
 def _hangs_up(key: ClientKey | None) -> str:
     if key is None:
-        return "hangs up before the connection is made. Is it a sink?"
+        return "hangs up before the connection is made. Is it a sink, and one without keys?"
     return (
         "hangs up before the connection is made. Its public key may not be the one in our key file, "
         f"{shlex.quote(key.sink)}; its own is shown by: headrace keys list KEYS"

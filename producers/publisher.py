@@ -213,7 +213,8 @@ class Publisher:
                 self._changed.wait(_CHECK_S)
                 if time.monotonic() - said > _SAY_AGAIN_S and not self._machine.ready:
                     said = time.monotonic()
-                    log.warning("no answer from a sink at %s for %.0f s; still trying", self.endpoint, said - began)
+                    why = self._link.reason or "still trying"
+                    log.warning("no answer from a sink at %s for %.0f s; %s", self.endpoint, said - began, why)
         finally:
             self.waited_s += time.monotonic() - began
 
@@ -244,9 +245,9 @@ class Publisher:
         poller.poll(_TICK_MS)
         with suppress(BlockingIOError):  # nobody roused us: a message, or the time
             os.eventfd_read(self._wake)
-        trouble = self._link.trouble()
-        if trouble:
-            log.warning("%s", trouble)
+        reason = self._link.new_reason()
+        if reason:
+            log.warning("%s", reason)
         with self._changed:
             self._receive_all()
             if self._machine.tick(time.monotonic()):

@@ -90,6 +90,19 @@ def test_a_secret_that_others_can_reach_is_refused_with_the_command_that_mends_i
         read(path)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file that root owns")
+def test_roots_file_may_be_read_by_a_group_as_in_a_container(keys: KeyRing, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = keys.client()
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    for bits in (0o600, 0o640, 0o440):
+        path.chmod(bits)
+        assert read_client_key(path).name == "lab"
+    for bits in (0o660, 0o644, 0o642):
+        path.chmod(bits)
+        with pytest.raises(ConfigurationError, match="chmod 600"):
+            read_client_key(path)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
