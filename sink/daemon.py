@@ -35,6 +35,7 @@ from sink.endpoint import check_endpoint, check_http
 from sink.http import HttpServer, parse_address
 from sink.lock import DirectoryLock
 from sink.metrics import Metrics
+from sink.notify import ServiceNotifier
 from sink.reports import (
     CommitDone,
     CommittedEpisode,
@@ -54,6 +55,8 @@ log = logging.getLogger("headrace.sink")
 
 _TICK_S = 0.5
 _DRAIN_LIMIT_S = 30.0
+# A disk that has been busy with one order for longer is worth a word.
+_DISK_HANGS_S = 5.0
 # Messages taken in one go before the writer's reports get their turn.
 _BURST = 256
 
@@ -87,6 +90,8 @@ class Sink:
         self.metrics.credit.set(config.delivery.credit_bytes)
         self._access = Access(config.keys, self.metrics.rejected) if config.keys else None
         self._stop_at: float | None = None
+        self._notifier = ServiceNotifier(os.environ)
+        self._notifier.starting(f"recovering {config.data}")
         epoch = secrets.randbits(62)
         self.delivery = SinkDelivery(config.delivery, epoch, time.monotonic())
         self.board = StatusBoard(config.data, epoch)
@@ -129,7 +134,9 @@ class Sink:
         poller.register(self._writer.wake_fd, zmq.POLLIN)
         next_tick = 0.0
         try:
+            self._notifier.ready(f"ready, producers at {self.endpoint}")
             while not self._drained():
+                self._notifier.alive(time.monotonic())
                 poller.poll(100)
                 self._receive_burst()
                 for report in self._writer.take_reports():
@@ -190,7 +197,9 @@ class Sink:
         if self._stop_at is None:
             return False
         if not self.delivery.draining:
-            log.info("draining: %d episodes are being committed (again to end at once)", self.delivery.committing)
+            count = self.delivery.committing
+            log.info("draining: %d episodes are being committed (again to end at once)", count)
+            self._notifier.stopping(f"draining: {count} episodes are being committed")
             self.delivery.drain()
             self.board.draining = True
         late = time.monotonic() - self._stop_at > _DRAIN_LIMIT_S
@@ -337,3 +346,8 @@ class Sink:
         self.metrics.disk_free.set(self.board.latest["disk_free_bytes"])
         for stream, book in self.delivery.books.items():
             self.metrics.leases.labels(stream).set(len(book.leases))
+        self._notifier.progress(now, self._status_line(now))
+
+    def _status_line(self, now: float) -> str:
+        line, busy_s = self.board.line(), self._writer.busy_s(now)
+        return line if busy_s < _DISK_HANGS_S else f"{line}; the disk has not answered for {busy_s:.0f} s"

@@ -58,6 +58,14 @@ class StatusBoard:
         while totals.commits and totals.commits[0] < time.monotonic() - _RATE_WINDOW_S:
             totals.commits.popleft()
 
+    def line(self) -> str:
+        """The latest snapshot in a few words."""
+        streams = self.latest["streams"].values()
+        episodes = sum(stream["episodes"] for stream in streams)
+        rate = sum(stream["mb_per_s"] for stream in streams)
+        words = f"{episodes} episodes, {rate:.1f} MB/s, {len(self.latest['producers'])} producers"
+        return "; ".join((words, *self.latest["problems"]))
+
     def refresh(self, now: float, delivery: SinkDelivery) -> None:
         """Make a new snapshot; called by the sink's own thread."""
         problems = [f"stream {name}: {totals.waits}" for name, totals in self.streams.items() if totals.waits]

@@ -70,6 +70,8 @@ class Writer:
         self._stalled: dict[str, deque[_Item]] = {}
         self._retry_at = float("inf")
         self._stopping = False
+        # When the thread took up what it is doing now (monotonic); None while it waits for orders.
+        self._busy_since: float | None = None
         self._dead: set[int] = set()
         self._group: list[tuple[_Item, Finish]] = []
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -81,6 +83,11 @@ class Writer:
     def submit(self, order: Order, payload: Sequence[Buffer] = ()) -> None:
         """Hand over an order with its payload; the buffers must stay valid until they are consumed."""
         self._orders.put(_Item(order, payload, time.monotonic()))
+
+    def busy_s(self, now: float) -> float:
+        """How long the thread has been carrying out one order, with its commit [s]; long means a disk that hangs."""
+        since = self._busy_since
+        return 0.0 if since is None else now - since
 
     def take_reports(self) -> list[Report]:
         """What has happened since the last call."""
@@ -118,7 +125,9 @@ class Writer:
 
     def _loop(self) -> None:
         while True:
+            self._busy_since = None
             item = self._next_item()
+            self._busy_since = time.monotonic()
             if item is not None:
                 self._try(item)
             oldest = self._group[0][0].arrived if self._group else float("inf")
