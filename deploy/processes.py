@@ -48,6 +48,14 @@ class Program:
         lines = 12 if self.process.poll() == _USAGE_ERROR else 2
         return "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-lines:])
 
+    def anonymous_mb(self) -> float:
+        """Its own memory [MB], without the files it has mapped: RssAnon of proc(5). 0 if it has ended."""
+        try:
+            lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        except FileNotFoundError:
+            return 0.0
+        return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("RssAnon:")), 0.0)
+
     def ask_to_stop(self) -> None:
         """Ask it to end cleanly, once: a second signal would end it at once."""
         if self.running and not self._asked:
@@ -64,13 +72,16 @@ class Program:
             return self.process.wait()
 
 
-def start(name: str, words: Sequence[str], logs: Path) -> Program:
-    """Start `headrace WORDS` with this interpreter, in a process group of its own so that Ctrl-C reaches only us."""
+def start(name: str, words: Sequence[str], logs: Path, module: str = "deploy.main") -> Program:
+    """Start `headrace WORDS` with this interpreter, in a process group of its own so that Ctrl-C reaches only us.
+
+    module: another program, by the name of its module.
+    """
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"{name}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "deploy.main", *words],
+            [sys.executable, "-m", module, *words],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -95,13 +106,18 @@ def start_sink(data: Path, logs: Path, words: Sequence[str] = ()) -> tuple[Progr
     ports = () if "--bind" in words else ("--bind", "tcp://127.0.0.1:0")
     http = () if "--http" in words else ("--http", "127.0.0.1:0")
     program = start("sink", ["sink", "--data", str(data), *ports, *http, *words], logs)
+    return program, *wait_ready(program)
+
+
+def wait_ready(sink: Program) -> tuple[str, str]:
+    """Wait until a sink is ready; returns its endpoint and its HTTP address. Raises ProgramError, as `start_sink`."""
     deadline = time.monotonic() + READY_LIMIT_S
     while time.monotonic() < deadline:
-        match = _READY.search(program.log.read_text(errors="replace"))
+        match = _READY.search(sink.log.read_text(errors="replace"))
         if match:
-            return program, match[1], match[2]
-        if not program.running:
-            raise ProgramError(program.last_words())
+            return match[1], match[2]
+        if not sink.running:
+            raise ProgramError(sink.last_words())
         select.select([], [], [], 0.05)
-    program.stop()
-    raise ProgramError(f"the sink was not ready within {READY_LIMIT_S:.0f} s; its log is {program.log}")
+    sink.stop()
+    raise ProgramError(f"the sink was not ready within {READY_LIMIT_S:.0f} s; its log is {sink.log}")

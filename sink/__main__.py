@@ -15,6 +15,7 @@ import tyro
 from protocol.errors import ConfigurationError, HeadraceError
 from protocol.sink_delivery import DeliveryConfig
 from sink.daemon import Sink, SinkConfig
+from sink.disk import Disk
 
 log = logging.getLogger("headrace.sink")
 
@@ -45,15 +46,15 @@ class SinkFlags:
     """Log every recorded failure too."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run until SIGINT or SIGTERM, then drain. Raises HeadraceError."""
+def main(argv: Sequence[str] | None = None, disk: Disk | None = None) -> int:
+    """Run until SIGINT or SIGTERM, then drain. disk: in place of the real one. Raises HeadraceError."""
     flags = tyro.cli(SinkFlags, prog="headrace sink", args=argv)
     logging.basicConfig(
         level=logging.DEBUG if flags.verbose else logging.INFO,
         format="%(asctime)s %(levelname)-7s %(message)s",
         stream=sys.stderr,
     )
-    sink = Sink(_config(flags))
+    sink = Sink(_config(flags), disk)
     _stop_on_signals(sink)
     log.info("READY: data %s, producers at %s, http %s", flags.data, sink.endpoint, sink.http_address)
     sink.run()

@@ -31,6 +31,7 @@ from protocol.sink_delivery import DeliveryConfig, SinkDelivery
 from protocol.spec import MAX_FRAME_BYTES
 from sink.access import Access
 from sink.dataset import dataset_uuid, streams_on_disk
+from sink.disk import Disk
 from sink.endpoint import check_endpoint, check_http
 from sink.http import HttpServer, parse_address
 from sink.lock import DirectoryLock
@@ -79,8 +80,8 @@ class SinkConfig:
 class Sink:
     """One dataset, one socket. `run` returns after `stop` was called and everything whole is durable."""
 
-    def __init__(self, config: SinkConfig) -> None:
-        """Lock, recover, bind. Raises ConfigurationError, DatasetError."""
+    def __init__(self, config: SinkConfig, disk: Disk | None = None) -> None:
+        """Lock, recover, bind. disk: in place of the real one. Raises ConfigurationError, DatasetError."""
         check_endpoint(config.bind, has_keys=config.keys is not None)
         if config.http:
             parse_address(config.http)
@@ -98,7 +99,7 @@ class Sink:
         with ExitStack() as undo:
             lock = DirectoryLock(config.data)
             undo.callback(lock.release)
-            self._writer = Writer(config.data, config.shard_bytes, dataset_uuid(config.data))
+            self._writer = Writer(config.data, config.shard_bytes, dataset_uuid(config.data), disk)
             self._writer.start()
             undo.callback(self._writer.stop)
             self._recover()

@@ -6,17 +6,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from protocol.sink_delivery import DeliveryConfig
-from sink import daemon
 from sink.daemon import Sink, SinkConfig
 from sink.disk import Disk
-from sink.writer import Writer
 
 DELIVERY = DeliveryConfig(credit_bytes=16 << 20, max_producers=8, heartbeat_s=0.5, lease_s=2.0, grace_s=0.1)
 
@@ -26,9 +23,7 @@ RunSink = Callable[..., Sink]
 @contextmanager
 def running(config: SinkConfig, disk: Disk | None = None) -> Iterator[Sink]:
     """Run a sink until the body ends; what it raised is raised here. disk: in place of the real one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(daemon, "Writer", partial(Writer, disk=disk))
-        sink = Sink(config)
+    sink = Sink(config, disk)
     raised: list[BaseException] = []
 
     def serve() -> None:

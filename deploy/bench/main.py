@@ -11,6 +11,7 @@ from protocol.errors import ConfigurationError
 # name → (module:function, one line of help). Named as text: deploy imports no program's insides.
 BENCHES: dict[str, tuple[str, str]] = {
     "collect": ("deploy.bench.collect:main", "episodes per hour and core, against robosuite's own way"),
+    "sink": ("deploy.bench.sink.main:main", "the sink against its disk and its network, crowds, restarts, peers"),
     "policy": ("producers.robosuite.policy_bench:main", "success and length of scripted episodes, by task"),
 }
 

@@ -102,18 +102,10 @@ def _watch(sink: Program, producers: Program) -> float:
     while producers.running:
         if not sink.running:
             raise ProgramError(sink.last_words())
-        most = max(most, _anonymous_mb(sink.process.pid))
+        most = max(most, sink.anonymous_mb())
         with suppress(subprocess.TimeoutExpired):
             producers.process.wait(_POLL_S)
     return most
-
-
-def _anonymous_mb(pid: int) -> float:
-    """RssAnon of a process: its own memory, without the files it has mapped (proc(5))."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) / 1e3
-    raise ProgramError(f"/proc/{pid}/status has no RssAnon")
 
 
 def _cpu_s(pid: int) -> float:

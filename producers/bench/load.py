@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if event.kind == "committed" and event.index is not None:
             times.acked[event.index] = time.time()
 
-    config = PublisherConfig(max_ahead_bytes=flags.ahead_mib << 20, max_ahead_episodes=64)
+    config = PublisherConfig(max_ahead_bytes=flags.ahead_mib << 20, max_ahead_episodes=64, key=flags.key)
     with Publisher(flags.sink, load_spec(flags), Goal(), config, on_event=note) as publisher:
         sys.stderr.write("ready\n")
         sys.stderr.flush()

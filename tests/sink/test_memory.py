@@ -31,7 +31,7 @@ class SlowSink(Process):
         self.gate = root / "gate"
         self.gate.touch()
         super().__init__(
-            "-m", "tests.sink.slow_sink", self.gate, "--data", root / "data", "--bind", "tcp://127.0.0.1:0",
+            "-m", "sink.bench.stalled", self.gate, "--data", root / "data", "--bind", "tcp://127.0.0.1:0",
             "--http", "127.0.0.1:0", "--memory-mib", str(CREDIT_MIB), "--max-producers", "2", "--shard-mib", "256",
         )  # fmt: skip
         match = self.says(r"READY: data .*, producers at (\S+), http (\S+)")

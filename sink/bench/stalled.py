@@ -1,33 +1,35 @@
-"""`python -m tests.sink.slow_sink GATE …`: a sink whose disk takes nothing until the file GATE exists."""
+"""`python -m sink.bench.stalled GATE …`: `headrace sink …` on a disk that takes nothing while GATE is missing."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from protocol.checksum import Buffer
 from sink import __main__ as program
-from sink import daemon
 from sink.disk import Disk
-from sink.writer import Writer
 
 
-class SlowDisk(Disk):
+class StalledDisk(Disk):
     """Waits for the gate before each write."""
 
     def __init__(self, gate: Path) -> None:
-        self.gate = gate
+        super().__init__()
+        self._gate = gate
 
     def write(self, fd: int, buffers: Sequence[Buffer], offset: int) -> None:
         """Write, once the gate is open."""
-        while not self.gate.exists():
+        while not self._gate.exists():
             time.sleep(0.01)
         super().write(fd, buffers, offset)
 
 
+def main(argv: Sequence[str]) -> int:
+    """Run a sink. argv: the gate, then the flags of a sink."""
+    return program.main(argv[1:], StalledDisk(Path(argv[0])))
+
+
 if __name__ == "__main__":
-    daemon.Writer = partial(Writer, disk=SlowDisk(Path(sys.argv[1])))  # type: ignore[assignment,misc]
-    sys.exit(program.main(sys.argv[2:]))
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Sinks and datasets that exist to be measured."""
