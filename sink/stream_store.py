@@ -26,7 +26,7 @@ from protocol.layout import EPISODE, SHARD_PATTERN, Capacity, ShardLayout
 from protocol.messages import End, Outcome
 from protocol.orders import Attempt
 from protocol.spec import StreamSpec, differences
-from sink.disk import Disk, make_directory
+from sink.disk import Disk, make_directories
 from sink.episode import EpisodeUnderWay, RejectedError, column_frames
 from sink.shard_file import PREPARING, create_shard
 from sink.shard_writer import ShardWriter
@@ -81,9 +81,11 @@ class StreamStore:
         self._recover()
 
     def _recover(self) -> None:
-        make_directory(self._folder)
+        # Also the names of shards: a sink may have been killed before it could sync them, and rows rely on them.
+        make_directories(self._disk, self._folder, below=self._folder.parents[self.spec.name.count("/")])
+        self._disk.sync_directory(self._folder)
         for draft in self._folder.glob(f"*{PREPARING}"):
-            draft.unlink()
+            self._disk.remove(draft)
         layouts = [ShardLayout.read(path) for path in existing_shards(self._folder)]
         for layout in layouts:
             if layout.spec != self.spec:
@@ -95,7 +97,7 @@ class StreamStore:
         while len(writers) > 1 and not writers[-1].rows and not writers[-2].recovered.sealed:
             spare = writers.pop()
             spare.close()
-            spare.path.unlink()
+            self._disk.remove(spare.path)
         if writers and not writers[-1].recovered.sealed:
             self.active = writers.pop()
         else:
@@ -121,7 +123,7 @@ class StreamStore:
         self.successes = IntervalSet.from_array(indices[rows["outcome"] == int(Outcome.SUCCESS)])
 
     def _create(self, number: int) -> ShardWriter:
-        layout = create_shard(self._folder, number, self.spec, self._capacity, self._uuid)
+        layout = create_shard(self._folder, number, self.spec, self._capacity, self._uuid, self._disk)
         return ShardWriter(self._disk, layout)
 
     # --- episodes ---------------------------------------------------------------------------------------------
@@ -260,7 +262,7 @@ class StreamStore:
             with suppress(OSError, HeadraceError):
                 spare = self._next.result()
                 spare.close()
-                spare.path.unlink()
+                self._disk.remove(spare.path)
         self.active.close()
 
 
