@@ -17,7 +17,7 @@ IDENTITY_NAME = "dataset.json"
 
 
 def dataset_uuid(root: Path, disk: Disk | None = None) -> str:
-    """The dataset's uuid, made when the directory is first used; durable on return. Raises DatasetError."""
+    """The dataset's uuid, made when the directory is first used. Raises DatasetError."""
     disk = disk or Disk()
     path = root / IDENTITY_NAME
     if path.exists():
@@ -28,7 +28,6 @@ def dataset_uuid(root: Path, disk: Disk | None = None) -> str:
             raise DatasetError(f"{path}: not the identity of a Headrace dataset: {error}") from error
         if version != FORMAT_VERSION:
             raise DatasetError(f"{path}: format version {version}; this release writes {FORMAT_VERSION}")
-        disk.sync_directory(root)  # a sink may have been killed between giving the name and syncing it
         return name
     identity = {"format_version": FORMAT_VERSION, "uuid": str(uuid.uuid4()), "created_ns": time.time_ns()}
     draft = path.with_suffix(".draft")
@@ -38,8 +37,7 @@ def dataset_uuid(root: Path, disk: Disk | None = None) -> str:
         disk.sync(fd)
     finally:
         disk.close(fd)
-    disk.rename(draft, path)
-    disk.sync_directory(root)
+    disk.rename(draft, path)  # the name is made durable with those of the streams, before there is a shard
     return str(identity["uuid"])
 
 
