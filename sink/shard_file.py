@@ -12,7 +12,16 @@ import numpy as np
 from h5py import h5d, h5p, h5s, h5t
 
 from protocol.errors import DatasetError, DiskFullError
-from protocol.layout import FORMAT_VERSION, SHARD_NAME, Capacity, ShardLayout, dataset_names, dataset_type, shard_bytes
+from protocol.layout import (
+    FORMAT_VERSION,
+    SHARD_NAME,
+    Capacity,
+    ShardLayout,
+    dataset_names,
+    dataset_type,
+    shard_bytes,
+    stored_metadata_checksum,
+)
 from protocol.spec import StreamSpec
 from sink.disk import Disk
 
@@ -85,3 +94,4 @@ def _write_metadata(path: Path, number: int, spec: StreamSpec, capacity: Capacit
             plan.set_fill_time(h5d.FILL_TIME_NEVER)
             space = h5s.create_simple(shape)
             h5d.create(file.id, name.encode(), h5t.py_create(dtype, logical=True), space, plan, links)
+        file.attrs["metadata_checksum"] = np.uint64(stored_metadata_checksum(file, spec))

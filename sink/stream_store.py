@@ -22,8 +22,8 @@ import numpy as np
 from protocol.checksum import Buffer
 from protocol.errors import CorruptionError, HeadraceError, SpecError
 from protocol.interval_set import IntervalSet
-from protocol.layout import EPISODE, SHARD_PATTERN, Capacity, ShardLayout
-from protocol.messages import End, Outcome
+from protocol.layout import SHARD_PATTERN, Capacity, ShardLayout
+from protocol.messages import End
 from protocol.orders import Attempt
 from protocol.spec import StreamSpec, differences
 from sink.disk import Disk, make_directories
@@ -111,8 +111,8 @@ class StreamStore:
                 self._full.append(writer)
 
     def _note_committed(self, writers: Sequence[ShardWriter]) -> None:
-        rows = np.concatenate([w.recovered.rows for w in writers]) if writers else np.empty(0, EPISODE)
-        indices = rows["index"].astype(np.int64)
+        indices = np.concatenate([np.empty(0, np.int64), *(w.recovered.indices for w in writers)])
+        succeeded = np.concatenate([np.empty(0, np.bool_), *(w.recovered.succeeded for w in writers)])
         self.committed = IntervalSet.from_array(indices)
         if len(self.committed) != len(indices):
             values, counts = np.unique(indices, return_counts=True)
@@ -120,7 +120,7 @@ class StreamStore:
                 f"{self._folder}: index {values[counts > 1][0]} is committed twice; was a shard copied into the "
                 "folder? `headrace verify` names the places"
             )
-        self.successes = IntervalSet.from_array(indices[rows["outcome"] == int(Outcome.SUCCESS)])
+        self.successes = IntervalSet.from_array(indices[succeeded])
 
     def _create(self, number: int) -> ShardWriter:
         layout = create_shard(self._folder, number, self.spec, self._capacity, self._uuid, self._disk)

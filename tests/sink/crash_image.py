@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import shutil
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from tests.sink.recording_disk import (
@@ -86,7 +87,7 @@ class History:
 
     def __init__(self, disk: RecordingDisk) -> None:
         self._log: list[Operation] = list(disk.log)
-        self._names = Names(dict(zip(disk.first_files, range(len(disk.first_files)))), set(disk.first_directories))
+        self._names = Names({path: number for number, path in enumerate(disk.first_files)}, set(disk.first_directories))
         self._bytes = {number: bytearray(data) for number, data in enumerate(disk.first_files.values())}
         self._pending_names: list[tuple[int, NameOperation]] = []
         self._pending_bytes: list[tuple[int, ByteOperation]] = []
@@ -177,7 +178,7 @@ def _torn(operation: ByteOperation, sector: int, rng: random.Random) -> list[Byt
         return [operation]
     start, end = operation.offset, operation.offset + len(operation.data)
     cuts = [start, *range((start // sector + 1) * sector, end, sector), end]
-    sectors = list(zip(cuts, cuts[1:]))
+    sectors = list(pairwise(cuts))
     how, share, border = rng.randrange(3), rng.choice(_SHARES), rng.randint(0, len(sectors))
     if how == 0:
         left = [place for place in sectors if rng.random() < share]

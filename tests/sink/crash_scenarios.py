@@ -82,7 +82,7 @@ class StepPool(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Do what waits, as an executor does."""
-        if wait:
+        if wait and not cancel_futures:
             self.run()
         self._waiting.clear()
 

@@ -1,6 +1,6 @@
 """Cut the power at any moment of any history, in thousands of ways: what was acknowledged is there, and all is whole.
 
-HEADRACE_SOAK_IMAGES sets the number of images. A failure names its image; HEADRACE_SOAK_IMAGE=NAME makes that one again.
+HEADRACE_SOAK_IMAGES sets the number of images. A failure names its image; HEADRACE_SOAK_IMAGE makes that one again.
 """
 
 from __future__ import annotations
