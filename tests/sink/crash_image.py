@@ -100,8 +100,10 @@ class History:
         return len(self._log) + 1
 
     def busy_moments(self) -> list[int]:
-        """Those before a sync or the end of one, when most is under way."""
-        return [n for n, operation in enumerate(self._log) if isinstance(operation, SyncFile | SyncDirectory | Acked)]
+        """Those before a sync, when most is under way; several times those before rows become durable."""
+        syncs = [n for n, operation in enumerate(self._log) if isinstance(operation, SyncFile | SyncDirectory)]
+        commits = [n - 1 for n, operation in enumerate(self._log) if isinstance(operation, Acked) and operation.indices]
+        return [*syncs, *commits * 3]
 
     def go_to(self, moment: int) -> None:
         """Replay as far as after the first `moment` operations."""

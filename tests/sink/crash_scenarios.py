@@ -16,7 +16,7 @@ from sink.lock import DirectoryLock
 from sink.shard_writer import ShardWriter
 from tests.fakes import counting_spec
 from tests.sink.bench import Bench
-from tests.sink.recording_disk import KilledError, RecordingDisk
+from tests.sink.recording_disk import KilledError, RecordingDisk, SyncDirectory, SyncFile
 
 SPEC = counting_spec(cameras=1, max_steps=3)
 # Episodes that fit these blobs: about 3, and all of a scenario.
@@ -178,7 +178,8 @@ def wide_group(world: World) -> None:
     """Rows of one group in many sectors and two pages."""
     world.start()
     world.commit(0, 1)
-    world.commit(*range(4, 7 * 36, 7))  # VOID
+    for first in (0, 30, 60):
+        world.commit(*range(4 + 7 * first, 4 + 7 * (first + 30), 7))  # VOID
     world.commit(2)
     world.stop()
 
@@ -264,14 +265,27 @@ def killed_at_birth(world: World) -> None:
     """Killed before it syncs a name, on the way to the first acknowledgements or to the second shard."""
     disk = world.disk
     assert isinstance(disk, RecordingDisk)
-    for life in range(2):
-        disk.kill_at_names = world.rng.randrange(9) if life == 0 else None
+    disk.kill_at_sync = (SyncDirectory, world.rng.randrange(7))
+    _two_lives(world, disk)
+
+
+def killed_in_commit(world: World) -> None:
+    """Killed while rows are in memory only: the next sink finds them and tells that they are committed."""
+    disk = world.disk
+    assert isinstance(disk, RecordingDisk)
+    disk.kill_at_sync = (SyncFile, world.rng.randrange(3, 9))
+    _two_lives(world, disk)
+
+
+def _two_lives(world: World, disk: RecordingDisk) -> None:
+    for _ in range(2):
         with suppress(KilledError):
             world.start(SMALL)
             had = set(world.bench.store.committed)
             world.groups([index for index in range(6) if index not in had], largest=2)
             world.stop()
         world.kill()
+    assert disk.kill_at_sync is None
 
 
 SCENARIOS: dict[str, Callable[[World], None]] = {
@@ -284,4 +298,5 @@ SCENARIOS: dict[str, Callable[[World], None]] = {
     "spare": spare,
     "killed": killed,
     "killed at birth": killed_at_birth,
+    "killed in commit": killed_in_commit,
 }

@@ -114,14 +114,14 @@ class RecordingDisk(UnsyncedDisk):
     """Records what happens below `root`. Paths in `log` are relative to it; what lies there at first is durable.
 
     kill_at: number of operations after which the process dies: every further one raises KilledError. A write may be cut
-    at a page then, as by SIGKILL. kill_at_names: it dies before it syncs names for the n-th time, counted from 0.
+    at a page then, as by SIGKILL. kill_at_sync: (SyncFile or SyncDirectory, n): before the n-th of those from now.
     """
 
     def __init__(self, root: Path, kill_at: int | None = None) -> None:
         self.root = root
         self.log: list[Operation] = []
         self.kill_at = kill_at
-        self.kill_at_names: int | None = None
+        self.kill_at_sync: tuple[type[Operation], int] | None = None
         self.first_files: dict[Path, bytes] = {}
         self.first_directories = {p.relative_to(root) for p in root.rglob("*") if p.is_dir()}
         self._numbers: dict[Path, int] = {}  # of the files that have a name
@@ -137,7 +137,7 @@ class RecordingDisk(UnsyncedDisk):
 
     def die(self) -> None:
         """The process is gone and its descriptors with it; what comes now is the next one."""
-        self.kill_at = self.kill_at_names = None
+        self.kill_at = self.kill_at_sync = None
         for fd in list(self._open):
             self.close(fd)
 
@@ -153,6 +153,14 @@ class RecordingDisk(UnsyncedDisk):
     def _step(self) -> None:
         if self.kill_at is not None and len(self.log) >= self.kill_at:
             raise KilledError
+
+    def _step_to_sync(self, sync: Operation) -> None:
+        if self.kill_at_sync is not None and isinstance(sync, self.kill_at_sync[0]):
+            kind, left = self.kill_at_sync
+            self.kill_at_sync = (kind, left - 1) if left else None
+            self.kill_at = self.kill_at if left else len(self.log)
+        self._step()
+        self.log.append(sync)
 
     # --- bytes ------------------------------------------------------------------------------------------------
 
@@ -189,8 +197,7 @@ class RecordingDisk(UnsyncedDisk):
 
     def sync(self, fd: int) -> None:
         """Record it."""
-        self._step()
-        self.log.append(SyncFile(self._open[fd]))
+        self._step_to_sync(SyncFile(self._open[fd]))
 
     def reserve(self, fd: int) -> None:
         """Changes no byte and no size."""
@@ -228,10 +235,5 @@ class RecordingDisk(UnsyncedDisk):
 
     def sync_directory(self, path: Path) -> None:
         """Record it, if it is below the root."""
-        if self.kill_at_names == 0:
-            self.kill_at = len(self.log)
-        if self.kill_at_names is not None:
-            self.kill_at_names -= 1
-        self._step()
         if path.is_relative_to(self.root):
-            self.log.append(SyncDirectory(path.relative_to(self.root)))
+            self._step_to_sync(SyncDirectory(path.relative_to(self.root)))

@@ -24,7 +24,7 @@ from tests.sink.crash_image import KINDS, History
 from tests.sink.crash_scenarios import LARGE, SCENARIOS, SMALL, SPEC, World
 from tests.sink.recording_disk import RecordingDisk, UnsyncedDisk
 
-IMAGES = int(os.environ.get("HEADRACE_SOAK_IMAGES", "480"))
+IMAGES = int(os.environ.get("HEADRACE_SOAK_IMAGES", "500"))
 ONE_IMAGE = os.environ.get("HEADRACE_SOAK_IMAGE")
 SEED = 1
 # A history is recorded anew, with other choices, for so many images of it.
@@ -32,7 +32,7 @@ IMAGES_A_HISTORY = 12
 # Share of the images that are cut again while the sink recovers them, are verified, go on into the next shard, and are
 # of a moment just before something becomes durable or known.
 RECOVERY_CUTS, VERIFIED, ROLLED, BUSY = 0.25, 0.1, 0.15, 0.6
-NEW_INDEX = 300  # above all that the scenarios use
+NEW_INDEX = 1000  # above all that the scenarios use
 
 
 @dataclass(frozen=True)
