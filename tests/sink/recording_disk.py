@@ -175,6 +175,13 @@ class RecordingDisk(UnsyncedDisk):
         self._open[fd] = self._numbers[path]
         return fd
 
+    def open_direct(self, path: Path) -> int:
+        """Another descriptor of a file that is known."""
+        self._step()
+        fd = super().open_direct(path)
+        self._open[fd] = self._numbers[path]
+        return fd
+
     def close(self, fd: int) -> None:
         """Also after the process died."""
         super().close(fd)
@@ -188,11 +195,11 @@ class RecordingDisk(UnsyncedDisk):
         except KilledError:
             if self.kill_at == len(self.log):  # the operation at which it died
                 page = random.Random(offset).randrange(len(data) // PAGE + 1) * PAGE
-                data = data[: max(page - offset % PAGE, 0)]
-                super().write(fd, [data], offset)
-                self.log.append(Write(self._open[fd], offset, data))
+                size = max(page - offset % PAGE, 0)
+                super().write(fd, [memoryview(part)[:size] for part in buffers[:1]], offset)
+                self.log.append(Write(self._open[fd], offset, bytes(memoryview(buffers[0])[:size])))
             raise
-        super().write(fd, [data], offset)
+        super().write(fd, buffers, offset)
         self.log.append(Write(self._open[fd], offset, data))
 
     def sync(self, fd: int) -> None:
