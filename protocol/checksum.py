@@ -44,3 +44,23 @@ def episode_checksum(
 def row_checksum(row: Buffer, number: int) -> int:
     """Of a table row without its last field: XXH3-64 seeded with the row's number, so that a misplaced row shows."""
     return xxhash.xxh3_64_intdigest(row, seed=number)
+
+
+def rows_checksum(rows: Buffer) -> int:
+    """Of all committed rows of a full shard, back to back: XXH3-64, so that they are checked in one pass."""
+    return xxhash.xxh3_64_intdigest(rows)
+
+
+def metadata_checksum(
+    spec: bytes, dataset_uuid: bytes, numbers: Sequence[int], places: Iterable[tuple[int, int]]
+) -> int:
+    """Of what HDF5 stores about a shard without a checksum of its own: XXH3-64 over, in this order,
+
+    1. the attributes stream_spec and dataset_uuid, as stored;
+    2. the attributes format_version, shard, step_capacity, created_ns, int64 little-endian each: `numbers`;
+    3. for each dataset in the order of `layout.dataset_names`: its offset in the file and its number of rows, as 2.
+    """
+    digest = xxhash.xxh3_64(spec)
+    digest.update(dataset_uuid)
+    digest.update(np.array([*numbers, *(number for place in places for number in place)], "<i8").tobytes())
+    return digest.intdigest()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from protocol.checksum import episode_checksum, frame_checksum
 from protocol.errors import CorruptionError, DatasetError
-from protocol.layout import SEAL, ShardLayout, dataset_type, is_sound, read_rows
+from protocol.layout import Rows, ShardLayout, dataset_type, read_rows, read_seal, read_sealed_rows
 from protocol.messages import Outcome
 from protocol.spec import StreamSpec
 
@@ -29,7 +29,7 @@ class ShardView:
         """Raises DatasetError if `path` is no shard."""
         self.layout = ShardLayout.read(path)
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.rows = read_rows(self._fd, self.layout, "episodes", 0)
+        self.rows = self._committed_rows()
 
     def __enter__(self) -> ShardView:
         return self
@@ -51,8 +51,12 @@ class ShardView:
     @property
     def sealed(self) -> bool:
         """The shard is full and never changes again."""
-        row = np.frombuffer(self._read("seal", 0, 1), SEAL)[0]
-        return is_sound(row, 0)
+        return read_seal(self._fd, self.layout) is not None
+
+    def _committed_rows(self) -> Rows:
+        seal = read_seal(self._fd, self.layout)
+        rows = read_sealed_rows(self._fd, self.layout, seal) if seal is not None else None
+        return rows if rows is not None else read_rows(self._fd, self.layout, "episodes", 0)
 
     def is_at_its_path(self) -> bool:
         """The path still names the file that is open here."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import uuid
 from pathlib import Path
@@ -12,13 +11,14 @@ from protocol.dataset_view import shard_paths
 from protocol.errors import DatasetError
 from protocol.layout import FORMAT_VERSION, ShardLayout
 from protocol.spec import StreamSpec
-from sink.disk import sync_directory
+from sink.disk import Disk
 
 IDENTITY_NAME = "dataset.json"
 
 
-def dataset_uuid(root: Path) -> str:
+def dataset_uuid(root: Path, disk: Disk | None = None) -> str:
     """The dataset's uuid, made when the directory is first used. Raises DatasetError."""
+    disk = disk or Disk()
     path = root / IDENTITY_NAME
     if path.exists():
         try:
@@ -31,12 +31,13 @@ def dataset_uuid(root: Path) -> str:
         return name
     identity = {"format_version": FORMAT_VERSION, "uuid": str(uuid.uuid4()), "created_ns": time.time_ns()}
     draft = path.with_suffix(".draft")
-    with draft.open("w") as file:
-        file.write(json.dumps(identity, indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(draft, path)
-    sync_directory(root)
+    fd = disk.open(draft, create=True)
+    try:
+        disk.write(fd, [json.dumps(identity, indent=2).encode() + b"\n"], 0)
+        disk.sync(fd)
+    finally:
+        disk.close(fd)
+    disk.rename(draft, path)  # the name is made durable with those of the streams, before there is a shard
     return str(identity["uuid"])
 
 

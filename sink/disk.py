@@ -1,6 +1,8 @@
 """The writer's file operations, all of them: one small interface, so that a test can record and cut them.
 
-Everything releases the interpreter's lock while it works.
+A file's bytes are durable after `sync` of the file, its name after `sync_directory` of its folder; neither implies the
+other. The one thing that is written without this interface is the draft of a shard, by HDF5; it is opened, reserved and
+synced here before it gets its name. Everything releases the interpreter's lock while it works.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 class Disk:
     """The real disk."""
 
-    def open(self, path: Path) -> int:
-        """Open an existing shard for reading and writing at offsets."""
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    def open(self, path: Path, create: bool = False) -> int:
+        """Open a file for reading and writing at offsets; create: a new one, empty, in place of what is there."""
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_TRUNC if create else 0), 0o644)
 
     def open_direct(self, path: Path) -> int:
         """Open it for writing past the page cache, where the file system can do that."""
@@ -70,20 +72,42 @@ class Disk:
             return True
         return bool(_libc.fallocate(fd, _KEEP_SIZE | _PUNCH_HOLE, offset, size) == 0)
 
+    def reserve(self, fd: int) -> None:
+        """Allocate the whole of a file's size, so that no write inside it can find the disk full."""
+        os.posix_fallocate(fd, 0, os.fstat(fd).st_size)
 
-def make_directory(path: Path) -> None:
-    """Make a directory and those above it that are missing, and make their names durable."""
-    if path.is_dir():
-        return
-    make_directory(path.parent)
-    path.mkdir(exist_ok=True)
-    sync_directory(path.parent)
+    def rename(self, old: Path, new: Path) -> None:
+        """Give a file another name in the same folder."""
+        os.rename(old, new)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file."""
+        os.unlink(path)
+
+    def make_directory(self, path: Path) -> None:
+        """Make one directory; its parent is there."""
+        path.mkdir(exist_ok=True)
+
+    def sync_directory(self, path: Path) -> None:
+        """Make the names in a directory durable."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def make_directories(disk: Disk, path: Path, below: Path | None = None) -> None:
+    """Make a directory and those above it that are missing, and make their names durable.
+
+    Names that were there already are synced too: a sink that was killed may have left them so. `below` is an ancestor
+    whose own name is durable; without it, all names up to the mount point that this user could have written.
+    """
+    path = path.absolute()
+    missing = [path, *path.parents]
+    for directory in reversed([directory for directory in missing if not directory.is_dir()]):
+        disk.make_directory(directory)
+    top = below.absolute() if below else None
+    while path not in (top, path.parent) and not os.path.ismount(path) and os.access(path.parent, os.R_OK | os.W_OK):
+        disk.sync_directory(path.parent)
+        path = path.parent

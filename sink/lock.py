@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 
 from protocol.errors import DatasetError, LockedError
-from sink.disk import make_directory
+from sink.disk import Disk, make_directories
 
 LOCK_NAME = "sink.lock"
 DATASET_NAME = "dataset.json"
@@ -18,11 +18,12 @@ DATASET_NAME = "dataset.json"
 class DirectoryLock:
     """Holds `flock` on the directory's lock file for as long as it lives; the file says who holds it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, disk: Disk | None = None) -> None:
         """Raises LockedError that names the holder; DatasetError if the directory cannot be written."""
         path = root / LOCK_NAME
         try:
-            make_directory(root)
+            if not (root / DATASET_NAME).exists():  # its name is given after that of the directory is durable
+                make_directories(disk or Disk(), root)
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise DatasetError(

@@ -2,88 +2,79 @@
 
 Rows are read up to the first that is not sound. A torn group of commits may have left sound rows behind that one; they
 were never acknowledged, and they are erased, because a later commit would otherwise bring them back to life beside data
-that has been overwritten. If a sound row further on belongs to a *later* group, then the unsound one had been
-acknowledged: that is damage, not a crash, and the sink refuses to build on it.
+that has been overwritten. If a sound row further on belongs to a *later* group, or if the unsound row is not one that a
+crash can leave (`leftover.py`), then it had been acknowledged: that is damage, and the sink refuses to build on it.
 """
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
+import xxhash
+from numpy.typing import NDArray
 
-from protocol.errors import CorruptionError
-from protocol.layout import SEAL, Rows, ShardLayout, dataset_type, is_sound, read_rows
+from protocol.layout import Rows, ShardLayout, read_rows, read_seal, read_sealed_rows
+from protocol.messages import Outcome
 from sink.disk import Disk
-
-log = logging.getLogger("headrace.sink")
+from sink.leftover import Leftover, damaged
 
 
 @dataclass(frozen=True)
 class Recovered:
-    """rows: EPISODE[n], committed. The tails: where the next row, step and blob byte go. documents: SHA-256 known."""
+    """indices: int64[n] of the committed rows; succeeded: bool[n]. The tails: where the next step and blob byte go.
 
-    rows: Rows
+    rows_digest: of the committed rows, to go on with. documents: SHA-256 known.
+    """
+
+    indices: NDArray[np.int64]
+    succeeded: NDArray[np.bool_]
     step_tail: int
     blob_tail: int
+    rows_digest: xxhash.xxh3_64
     documents: tuple[str, ...]
     sealed: bool
 
 
 def recover(disk: Disk, fd: int, layout: ShardLayout) -> Recovered:
     """Find the committed rows, and erase what a crash left behind them. Raises CorruptionError."""
-    seal = np.frombuffer(disk.read(fd, SEAL.itemsize, layout.offsets["seal"]), SEAL)[0]
+    seal = read_seal(fd, layout)
+    if seal is not None:
+        rows = _sealed_rows(fd, layout, seal)
+        return _recovered(rows, int(seal["steps"]), int(seal["blob"]), (), sealed=True)
     rows = read_rows(fd, layout, "episodes", 0)
-    if is_sound(seal, 0):
-        if len(rows) < seal["episodes"]:
-            raise _damaged(layout, f"row {len(rows)}", f"the shard was sealed with {seal['episodes']} rows")
-        return Recovered(rows, int(seal["steps"]), int(seal["blob"]), (), True)
     step_tail = int((rows["first_step"] + rows["steps"]).max(initial=0))
     blob_tail = int(rows["blob_end"].max(initial=0))
     written = read_rows(fd, layout, "documents", 0)
+    # One that ends beyond the tail is of an episode that was not committed; its bytes will be overwritten.
     documents = written[written["offset"] + written["size"] <= blob_tail]
-    _check_behind(disk, fd, layout, len(rows))
-    _check_documents_behind(disk, fd, layout, len(documents), blob_tail)
-    for name, kept in (("episodes", len(rows)), ("documents", len(documents))):
-        _erase(disk, fd, layout, name, kept)
+    _erase_leftovers(disk, fd, layout, (len(rows), len(documents)), blob_tail)
+    names = tuple(bytes(row["sha256"]).decode() for row in documents)
+    return _recovered(rows, step_tail, blob_tail, names, sealed=False)
+
+
+def _recovered(rows: Rows, steps: int, blob: int, documents: tuple[str, ...], sealed: bool) -> Recovered:
+    digest = xxhash.xxh3_64(b"" if sealed else rows.tobytes())  # a sealed shard needs no other seal
+    succeeded = rows["outcome"] == int(Outcome.SUCCESS)
+    return Recovered(rows["index"].astype(np.int64), succeeded, steps, blob, digest, documents, sealed)
+
+
+def _sealed_rows(fd: int, layout: ShardLayout, seal: np.void) -> Rows:
+    rows = read_sealed_rows(fd, layout, seal)
+    if rows is not None:
+        return rows
+    sound, sealed = len(read_rows(fd, layout, "episodes", 0)), int(seal["episodes"])
+    raise damaged(layout, f"row {sound}" if sound < sealed else "a row", f"the shard was sealed with {sealed} rows")
+
+
+def _erase_leftovers(disk: Disk, fd: int, layout: ShardLayout, kept: tuple[int, int], blob_tail: int) -> None:
+    """Erase all rows but the first `kept` of episodes and documents, and what is there of a seal; then sync."""
+    episodes = Leftover.read(disk, fd, layout, "episodes", kept[0])
+    documents = Leftover.read(disk, fd, layout, "documents", kept[1])
+    seal = Leftover.read(disk, fd, layout, "seal", 0)
+    episodes.check(lambda row: int(row["group_first"]) > kept[0])
+    documents.check(lambda row: int(row["offset"]) + int(row["size"]) <= blob_tail)
+    seal.check(lambda _: False)
+    for leftover in (episodes, documents, seal):
+        leftover.erase(disk, fd)
     disk.sync(fd)
-    return Recovered(rows, step_tail, blob_tail, tuple(bytes(row["sha256"]).decode() for row in documents), False)
-
-
-def _check_behind(disk: Disk, fd: int, layout: ShardLayout, count: int) -> None:
-    """Raise CorruptionError if row `count`, which is not sound, had been committed."""
-    for place, row in _rows_behind(disk, fd, layout, "episodes", count):
-        if is_sound(row, place) and int(row["group_first"]) > count:
-            raise _damaged(layout, f"row {count}", f"row {place} was committed after it")
-
-
-def _check_documents_behind(disk: Disk, fd: int, layout: ShardLayout, count: int, blob_tail: int) -> None:
-    """Raise CorruptionError if document row `count`, which is not sound, belongs to a committed episode."""
-    for place, row in _rows_behind(disk, fd, layout, "documents", count):
-        if is_sound(row, place) and row["offset"] + row["size"] <= blob_tail:
-            raise _damaged(layout, f"document row {count}", f"document row {place} was committed after it")
-
-
-def _damaged(layout: ShardLayout, what: str, but: str) -> CorruptionError:
-    return CorruptionError(
-        f"{layout.path}: {what} is damaged, but {but}; nothing was changed. "
-        "Restore the file from a copy, or move it away to go on without its episodes"
-    )
-
-
-def _rows_behind(disk: Disk, fd: int, layout: ShardLayout, name: str, count: int) -> list[tuple[int, np.void]]:
-    """The rows of a table from row `count` on, with their numbers; none if they are all zero."""
-    dtype, (total,) = dataset_type(layout.spec, layout.capacity, name)
-    data = disk.read(fd, (total - count) * dtype.itemsize, layout.offsets[name] + count * dtype.itemsize)
-    if not np.frombuffer(data, np.uint8).any():
-        return []
-    return list(enumerate(np.frombuffer(data, dtype), count))
-
-
-def _erase(disk: Disk, fd: int, layout: ShardLayout, name: str, count: int) -> None:
-    """Zero what lies behind the first `count` rows of a table."""
-    if _rows_behind(disk, fd, layout, name, count):
-        log.warning("%s: %s: what a torn write left behind row %d is erased", layout.path, name, count)
-        dtype, (total,) = dataset_type(layout.spec, layout.capacity, name)
-        disk.write(fd, [bytes((total - count) * dtype.itemsize)], layout.offsets[name] + count * dtype.itemsize)

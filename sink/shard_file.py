@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import time
 from pathlib import Path
@@ -13,9 +12,18 @@ import numpy as np
 from h5py import h5d, h5p, h5s, h5t
 
 from protocol.errors import DatasetError, DiskFullError
-from protocol.layout import FORMAT_VERSION, SHARD_NAME, Capacity, ShardLayout, dataset_names, dataset_type, shard_bytes
+from protocol.layout import (
+    FORMAT_VERSION,
+    SHARD_NAME,
+    Capacity,
+    ShardLayout,
+    dataset_names,
+    dataset_type,
+    shard_bytes,
+    stored_metadata_checksum,
+)
 from protocol.spec import StreamSpec
-from sink.disk import sync_directory
+from sink.disk import Disk
 
 PREPARING = ".preparing"
 # Datasets begin at a page, so that no write of one touches the page of another.
@@ -24,8 +32,11 @@ _ALIGNMENT = 4096
 DISK_RESERVE_BYTES = 64 << 20
 
 
-def create_shard(folder: Path, number: int, spec: StreamSpec, capacity: Capacity, dataset_uuid: str) -> ShardLayout:
+def create_shard(
+    folder: Path, number: int, spec: StreamSpec, capacity: Capacity, dataset_uuid: str, disk: Disk | None = None
+) -> ShardLayout:
     """Make the file whole, reserve its space, sync it and give it its name. Raises DiskFullError, DatasetError."""
+    disk = disk or Disk()
     path = folder / SHARD_NAME.format(number)
     draft = path.with_name(path.name + PREPARING)
     if path.exists():
@@ -36,17 +47,25 @@ def create_shard(folder: Path, number: int, spec: StreamSpec, capacity: Capacity
         raise _disk_full(path, needed, free)
     try:
         _write_metadata(draft, number, spec, capacity, dataset_uuid)
-        with open(draft, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
-            os.fsync(file.fileno())
+        _make_durable(disk, draft)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        if draft.exists():
+            disk.remove(draft)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _disk_full(path, needed, shutil.disk_usage(folder).free) from error
         raise
-    os.rename(draft, path)
-    sync_directory(folder)
+    disk.rename(draft, path)
+    disk.sync_directory(folder)
     return ShardLayout.read(path)
+
+
+def _make_durable(disk: Disk, draft: Path) -> None:
+    fd = disk.open(draft)
+    try:
+        disk.reserve(fd)
+        disk.sync(fd)
+    finally:
+        disk.close(fd)
 
 
 def _disk_full(path: Path, needed: int, free: int) -> DiskFullError:
@@ -75,3 +94,4 @@ def _write_metadata(path: Path, number: int, spec: StreamSpec, capacity: Capacit
             plan.set_fill_time(h5d.FILL_TIME_NEVER)
             space = h5s.create_simple(shape)
             h5d.create(file.id, name.encode(), h5t.py_create(dtype, logical=True), space, plan, links)
+        file.attrs["metadata_checksum"] = np.uint64(stored_metadata_checksum(file, spec))

@@ -28,8 +28,9 @@ class ShardWriter:
         self._direct = disk.open_direct(layout.path)
         self._staging = Staging(disk, self._direct, layout.offsets["blob"], self.recovered.blob_tail)
         self.step_tail = self.recovered.step_tail
-        self.rows = len(self.recovered.rows)
+        self.rows = len(self.recovered.indices)
         self.open_episodes = 0  # episodes under way whose frames lie here
+        self._rows_digest = self.recovered.rows_digest
         self._documents = set(self.recovered.documents)
         self._pending: list[Rows] = []
 
@@ -136,6 +137,7 @@ class ShardWriter:
         self._disk.sync(self._fd)
         count = len(self._pending)
         self.rows += count
+        self._rows_digest.update(data)
         self._pending.clear()
         return count
 
@@ -146,7 +148,7 @@ class ShardWriter:
         row = np.zeros((), SEAL)
         blob_end = self.blob_tail if self.rows else 0
         row["episodes"], row["steps"], row["blob"] = self.rows, self.step_tail, blob_end
-        row["sealed_ns"] = time.time_ns()
+        row["sealed_ns"], row["rows_checksum"] = time.time_ns(), self._rows_digest.intdigest()
         seal_row(row, 0)
         for name, used, total in (
             ("episodes", self.rows * EPISODE.itemsize, self.capacity.episodes * EPISODE.itemsize),

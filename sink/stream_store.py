@@ -22,11 +22,11 @@ import numpy as np
 from protocol.checksum import Buffer
 from protocol.errors import CorruptionError, HeadraceError, SpecError
 from protocol.interval_set import IntervalSet
-from protocol.layout import EPISODE, SHARD_PATTERN, Capacity, ShardLayout
-from protocol.messages import End, Outcome
+from protocol.layout import SHARD_PATTERN, Capacity, ShardLayout
+from protocol.messages import End
 from protocol.orders import Attempt
 from protocol.spec import StreamSpec, differences
-from sink.disk import Disk, make_directory
+from sink.disk import Disk, make_directories
 from sink.episode import EpisodeUnderWay, RejectedError, column_frames
 from sink.shard_file import PREPARING, create_shard
 from sink.shard_writer import ShardWriter
@@ -81,9 +81,11 @@ class StreamStore:
         self._recover()
 
     def _recover(self) -> None:
-        make_directory(self._folder)
+        # Also the names of shards: a sink may have been killed before it could sync them, and rows rely on them.
+        make_directories(self._disk, self._folder, below=self._folder.parents[self.spec.name.count("/")])
+        self._disk.sync_directory(self._folder)
         for draft in self._folder.glob(f"*{PREPARING}"):
-            draft.unlink()
+            self._disk.remove(draft)
         layouts = [ShardLayout.read(path) for path in existing_shards(self._folder)]
         for layout in layouts:
             if layout.spec != self.spec:
@@ -95,7 +97,7 @@ class StreamStore:
         while len(writers) > 1 and not writers[-1].rows and not writers[-2].recovered.sealed:
             spare = writers.pop()
             spare.close()
-            spare.path.unlink()
+            self._disk.remove(spare.path)
         if writers and not writers[-1].recovered.sealed:
             self.active = writers.pop()
         else:
@@ -109,8 +111,8 @@ class StreamStore:
                 self._full.append(writer)
 
     def _note_committed(self, writers: Sequence[ShardWriter]) -> None:
-        rows = np.concatenate([w.recovered.rows for w in writers]) if writers else np.empty(0, EPISODE)
-        indices = rows["index"].astype(np.int64)
+        indices = np.concatenate([np.empty(0, np.int64), *(w.recovered.indices for w in writers)])
+        succeeded = np.concatenate([np.empty(0, np.bool_), *(w.recovered.succeeded for w in writers)])
         self.committed = IntervalSet.from_array(indices)
         if len(self.committed) != len(indices):
             values, counts = np.unique(indices, return_counts=True)
@@ -118,10 +120,10 @@ class StreamStore:
                 f"{self._folder}: index {values[counts > 1][0]} is committed twice; was a shard copied into the "
                 "folder? `headrace verify` names the places"
             )
-        self.successes = IntervalSet.from_array(indices[rows["outcome"] == int(Outcome.SUCCESS)])
+        self.successes = IntervalSet.from_array(indices[succeeded])
 
     def _create(self, number: int) -> ShardWriter:
-        layout = create_shard(self._folder, number, self.spec, self._capacity, self._uuid)
+        layout = create_shard(self._folder, number, self.spec, self._capacity, self._uuid, self._disk)
         return ShardWriter(self._disk, layout)
 
     # --- episodes ---------------------------------------------------------------------------------------------
@@ -260,7 +262,7 @@ class StreamStore:
             with suppress(OSError, HeadraceError):
                 spare = self._next.result()
                 spare.close()
-                spare.path.unlink()
+                self._disk.remove(spare.path)
         self.active.close()
 
 

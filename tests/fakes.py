@@ -196,23 +196,17 @@ class CheckingReader:
         with h5py.File(path, "r", locking=False) as file:
             assert file.attrs["format_version"] == 1, path
             assert json.loads(bytes(file.attrs["stream_spec"]))["name"] == self.spec.name, path
-            blob = file["blob"]
-            documents = {}
-            for number, row in enumerate(file["documents"][:]):
-                if xxhash.xxh3_64_intdigest(row.tobytes()[:-8], seed=number) == row["row_checksum"]:
-                    documents[bytes(row["sha256"]).decode()] = (int(row["offset"]), int(row["size"]))
+            shard = _Shard(file)
             used: list[tuple[int, int, str]] = []
             next_step = last_end = 0
-            for number, row in enumerate(file["episodes"][:]):
-                if xxhash.xxh3_64_intdigest(row.tobytes()[:-8], seed=number) != int(row["row_checksum"]):
-                    break
+            for number, row in enumerate(shard.rows):
                 where = f"{path.name} row {number} index {row['index']}"
                 assert row["first_step"] == next_step, where
-                assert last_end <= row["blob_end"] <= len(blob), where
+                assert last_end <= row["blob_end"] <= shard.blob_bytes, where
                 assert row["group_first"] <= number, where
                 next_step += int(row["steps"])
                 last_end = int(row["blob_end"])
-                used += self._check_episode(file, row, documents, where)
+                used += self._check_episode(shard, row, where)
                 index = int(row["index"])
                 again = self.stored.get(index)
                 assert again is None, f"{where}: index is committed twice, also in {again}"
@@ -222,9 +216,7 @@ class CheckingReader:
             for (_, end, one), (start, _, other) in pairwise(used):
                 assert end <= start, f"{path}: blob bytes of {one} and {other} overlap"
 
-    def _check_episode(
-        self, file: h5py.File, row: np.void, documents: dict[str, tuple[int, int]], where: str
-    ) -> list[tuple[int, int, str]]:
+    def _check_episode(self, shard: _Shard, row: np.void, where: str) -> list[tuple[int, int, str]]:
         made = counted_episode(self.spec, int(row["index"]))
         assert row["outcome"] == made.outcome, where
         assert row["steps"] == (0 if made.outcome == VOID else made.steps), where
@@ -234,9 +226,9 @@ class CheckingReader:
         digest = xxhash.xxh3_64()
         used = []
         for name, frames in made.frames.items():
-            table = file[f"steps/images/{name}"][steps]
+            table = shard.steps[f"images/{name}"][steps]
             for step, place in enumerate(table):
-                data = _bytes(file, int(place["offset"]), int(place["size"]))
+                data = shard.bytes(int(place["offset"]), int(place["size"]))
                 assert data == frames[step], f"{where}: {name}, step {step} is another frame"
                 assert xxhash.xxh3_64_intdigest(data) % 2**32 == place["checksum"], f"{where}: {name}, step {step}"
                 used.append((int(place["offset"]), int(place["offset"] + place["size"]), where))
@@ -245,27 +237,49 @@ class CheckingReader:
         assert row["frames_bytes"] == frames_bytes, where
         if made.outcome != VOID:
             for name, values in made.columns.items():
-                found = file[f"steps/{name}"][steps]
+                found = shard.steps[name][steps]
                 assert found.dtype == values.dtype, (where, name, found.dtype)
                 np.testing.assert_array_equal(found, values, err_msg=f"{where}: {name}")
                 digest.update(found.tobytes())
         start, size = int(row["attributes_offset"]), int(row["attributes_size"])
-        attributes = _bytes(file, start, size)
+        attributes = shard.bytes(start, size)
         digest.update(attributes)
         used.append((start, start + size, f"attributes of {where}"))
         assert json.loads(attributes) == made.attributes, f"{where}: {attributes!r}"
         assert digest.intdigest() == row["data_checksum"], f"{where}: data checksum"
         for name, sha256 in made.attributes.get("documents", {}).items():
-            assert sha256 in documents, f"{where}: document {name} is not in the shard"
-            assert _bytes(file, *documents[sha256]) == made.documents[name], f"{where}: document {name}"
+            assert sha256 in shard.documents, f"{where}: document {name} is not in the shard"
+            assert shard.bytes(*shard.documents[sha256]) == made.documents[name], f"{where}: document {name}"
         assert max(end for _, end, _ in used) <= row["blob_end"], where
         return used
 
 
-def _bytes(file: h5py.File, offset: int, size: int) -> bytes:
-    assert 0 <= offset <= offset + size <= len(file["blob"]), (file.filename, offset, size)
-    data: NDArray[np.uint8] = file["blob"][offset : offset + size]
-    return data.tobytes()
+class _Shard:
+    """What the sound rows of an open shard say is in use, read at once."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._name = file.filename
+        rows = file["episodes"][:]
+        self.rows = rows[: next((n for n, row in enumerate(rows) if not _is_sound(row, n)), len(rows))]
+        named = [row for n, row in enumerate(file["documents"][:]) if _is_sound(row, n)]
+        self.documents = {bytes(row["sha256"]).decode(): (int(row["offset"]), int(row["size"])) for row in named}
+        self.blob_bytes = len(file["blob"])
+        self._blob = file["blob"][: max((int(row["blob_end"]) for row in self.rows), default=0)].tobytes()
+        used = sum(int(row["steps"]) for row in self.rows)
+        self.steps: dict[str, NDArray[Any]] = {}
+        file["steps"].visititems(
+            lambda name, item: self.steps.update({name: item[:used]}) if isinstance(item, h5py.Dataset) else None
+        )
+
+    def bytes(self, offset: int, size: int) -> bytes:
+        """Bytes of the blob."""
+        assert 0 <= offset <= offset + size <= len(self._blob), (self._name, offset, size)
+        return self._blob[offset : offset + size]
+
+
+def _is_sound(row: np.void, number: int) -> bool:
+    data = row.tobytes()
+    return xxhash.xxh3_64_intdigest(data[:-8], seed=number) == int.from_bytes(data[-8:], "little")
 
 
 def first_successes(spec: StreamSpec, count: int) -> Sequence[int]:

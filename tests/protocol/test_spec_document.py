@@ -24,7 +24,7 @@ from msgspec import inspect
 from deploy import key_files
 from producers.publisher import Publisher
 from protocol import jpeg, layout, messages
-from protocol.checksum import episode_checksum, frame_checksum, row_checksum
+from protocol.checksum import episode_checksum, frame_checksum, metadata_checksum, row_checksum, rows_checksum
 from protocol.messages import FromProducer, FromSink, Goal, Outcome, Producer, RefusalCode
 from protocol.orders import Attempt
 from protocol.producer_delivery import HELLO_INTERVAL_S, MAX_HELLO_INTERVAL_S, RETRY_FULL_SINK_S, ProducerDelivery
@@ -514,7 +514,9 @@ def test_files_of_the_directory_have_the_names_of_the_document(store: Store) -> 
 def test_vectors_of_checksums() -> None:
     rows = table_with("function", "seed", "input", "output")
     functions = {row["function"] for row in rows}
-    assert functions == {"frame_checksum", "episode_checksum", "row_checksum"}
+    assert functions == {
+        "frame_checksum", "episode_checksum", "row_checksum", "rows_checksum", "metadata_checksum"
+    }  # fmt: skip
     assert functions == {row["name"] for row in table_with("name", "is")}
     for row in rows:
         parts = [] if row["input"] == "(none)" else [bytes.fromhex(part) for part in row["input"].split()]
@@ -523,6 +525,12 @@ def test_vectors_of_checksums() -> None:
                 found = f"{frame_checksum(b''.join(parts)):08x}"
             case "row_checksum":
                 found = f"{row_checksum(b''.join(parts), int(row['seed'])):016x}"
+            case "rows_checksum":
+                found = f"{rows_checksum(b''.join(parts)):016x}"
+            case "metadata_checksum":
+                numbers = np.frombuffer(parts[2], "<i8").tolist()
+                places = list(zip(numbers[4::2], numbers[5::2], strict=True))
+                found = f"{metadata_checksum(parts[0], parts[1], numbers[:4], places):016x}"
             case _:
                 *checksums, attributes = parts
                 frames = [np.frombuffer(part, "<u4") for part in checksums[:1]]
@@ -531,7 +539,7 @@ def test_vectors_of_checksums() -> None:
 
 
 def test_vectors_fit_the_words_below_them() -> None:
-    _, first, second, episode, _, row5, *seals = table_with("function", "seed", "input", "output")
+    _, first, second, episode, _, row5, *seals, rows, metadata = table_with("function", "seed", "input", "output")
     action = np.array([[0, 1], [-0.5, 2]], "<f4").tobytes()
     frames = np.array([int(line["output"], 16) for line in (first, second)], "<u4").tobytes()
     assert episode["input"].split() == [frames.hex(), action.hex(), "0001", b'{"success":true}'.hex()]
@@ -546,6 +554,11 @@ def test_vectors_fit_the_words_below_them() -> None:
     seal = np.frombuffer(bytes.fromhex(seals[0]["input"]) + bytes(8), layout.SEAL)[0]
     assert (seal["episodes"], seal["steps"], seal["blob"]) == (6, 302, 25)
     assert seals[0]["input"] == seals[1]["input"]
+    assert rows["input"] == row5["input"] + int(row5["output"], 16).to_bytes(8, "little").hex()
+    assert seal["rows_checksum"] == int(rows["output"], 16)
+    spec = StreamSpec.from_json(bytes.fromhex(metadata["input"].split()[0]))
+    assert spec == DEMO
+    assert len(metadata["input"].split()[2]) == 16 * (4 + 2 * len(layout.dataset_names(spec)))
 
 
 def test_vectors_of_headers() -> None:

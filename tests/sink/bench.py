@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,13 +27,15 @@ class Bench:
         spec: StreamSpec | None = None,
         shard_bytes: int = SHARD_BYTES,
         disk: Disk | None = None,
+        pool: Executor | None = None,
+        uuid: str = "bench",
     ) -> None:
         self.spec = spec or counting_spec()
-        self._pool = ThreadPoolExecutor(1)
+        self._pool = pool or ThreadPoolExecutor(1)
         self._attempts = 0
         try:
             folder = root / self.spec.name
-            self.store = StreamStore(folder, self.spec, shard_bytes, "bench", disk or Disk(), self._pool)
+            self.store = StreamStore(folder, self.spec, shard_bytes, uuid, disk or Disk(), self._pool)
         except BaseException:
             self._pool.shutdown()
             raise

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -15,8 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from protocol.errors import CorruptionError, DatasetError, SpecError
-from protocol.layout import DOCUMENT, EPISODE, SEAL, ShardLayout
-from protocol.spec import Column
+from protocol.layout import DOCUMENT, EPISODE, SEAL, Capacity, ShardLayout, seal_row
+from protocol.shard_view import ShardView
+from protocol.spec import Column, StreamSpec
+from sink.leftover import SECTOR
+from sink.shard_file import create_shard
 from sink.staging import PAGE
 from tests.fakes import CheckingReader, counted_episode, counting_spec
 from tests.sink.bench import SHARD_BYTES, Bench
@@ -108,27 +112,44 @@ def test_without_a_crash_nothing_changes(crashed: Crashed) -> None:
     crashed.goes_on()
 
 
-def test_a_group_cut_at_any_byte_leaves_its_whole_rows(crashed: Crashed) -> None:
-    rows = crashed.last_rows
-    for cut in range(rows.stop - rows.start + 1):
+def sectors(rows: slice) -> list[slice]:
+    """What each sector of the file has of these bytes."""
+    cuts = [rows.start, *range((rows.start // SECTOR + 1) * SECTOR, rows.stop, SECTOR), rows.stop]
+    return [slice(a, b) for a, b in pairwise(cuts)]
+
+
+def test_a_group_of_which_any_sectors_were_written_leaves_its_rows_up_to_the_first_gap(crashed: Crashed) -> None:
+    parts = sectors(crashed.last_rows)
+    assert len(parts) > 2
+    for written in range(2 ** len(parts)):
         with crashed.edit(crashed.before) as data:
-            data[rows.start : rows.start + cut] = crashed.after[rows.start : rows.start + cut]
-        bench = Bench(crashed.root)
-        whole = cut // EPISODE.itemsize
-        assert sorted(bench.store.committed) == sorted((*FIRST_GROUP, *LAST_GROUP[:whole])), f"cut at byte {cut}"
-        bench.abandon()
-        if cut % 61 == 0:
-            assert crashed.recovered() == sorted((*FIRST_GROUP, *LAST_GROUP[:whole]))
-            crashed.goes_on()
-            for path in crashed.path.parent.glob("*.h5"):
-                path.unlink()
-            crashed.path.write_bytes(crashed.after)
+            for place, part in enumerate(parts):
+                if written >> place & 1:
+                    data[part] = crashed.after[part]
+        first = len(FIRST_GROUP)
+        sound = [data[crashed.row(first + n)] == crashed.after[crashed.row(first + n)] for n in range(len(LAST_GROUP))]
+        whole = [*sound, False].index(False)
+        assert crashed.recovered() == sorted((*FIRST_GROUP, *LAST_GROUP[:whole])), f"sectors {written:b}"
+        crashed.goes_on()
+        for path in crashed.path.parent.glob("*.h5"):
+            path.unlink()
+
+
+@pytest.mark.parametrize("number", range(len(BOTH)))
+def test_a_flipped_bit_in_an_acknowledged_row_is_never_taken_for_a_crash(crashed: Crashed, number: int) -> None:
+    row = crashed.row(number)
+    for place in range(row.start, row.stop):
+        with crashed.edit(crashed.after) as data:
+            data[place] ^= 1 << place % 8
+        with pytest.raises(CorruptionError, match=rf"000000\.h5: row {number} is damaged, but .*; nothing was changed"):
+            Bench(crashed.root)
+        assert crashed.path.read_bytes() == data
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(written=st.sets(st.integers(0, len(LAST_GROUP) - 1)), noise=st.binary(min_size=1, max_size=40))
+@given(written=st.sets(st.integers(0, len(LAST_GROUP) - 1)))
 def test_rows_that_reached_the_disk_in_any_order_are_a_prefix_after_recovery(
-    crashed: Crashed, written: set[int], noise: bytes
+    crashed: Crashed, written: set[int]
 ) -> None:
     for path in crashed.path.parent.glob("*.h5"):
         path.unlink()
@@ -137,8 +158,6 @@ def test_rows_that_reached_the_disk_in_any_order_are_a_prefix_after_recovery(
             row = crashed.row(len(FIRST_GROUP) + place)
             if place in written:
                 data[row] = crashed.after[row]
-            else:
-                data[row.start : row.start + len(noise)] = noise
     whole = next(place for place in range(len(LAST_GROUP) + 1) if place not in written)
     assert crashed.recovered() == sorted((*FIRST_GROUP, *LAST_GROUP[:whole]))
     erased = crashed.path.read_bytes()[crashed.row(len(FIRST_GROUP) + whole).start : crashed.last_rows.stop]
@@ -204,26 +223,42 @@ def episode_rows(crashed: Crashed) -> np.ndarray:
     return rows
 
 
-def test_documents_cut_at_any_byte_are_written_again(tmp_path: Path) -> None:
+def test_documents_that_were_torn_are_written_again(tmp_path: Path) -> None:
+    """Document row 5 lies in two sectors; either may be there without the other."""
     bench = Bench(tmp_path, shard_bytes=2 * SHARD_BYTES)
-    bench.put(0)  # model 0
-    before = bench.store.active.path.read_bytes()
-    bench.put(1, commit=False)  # model 1: its document and row are written, its episode is not committed
     layout = bench.store.active.layout
+    for number in range(4):
+        bench.store.active.append_document(f"{number:064x}", b"another")
+    bench.put(0)  # model 0
+    before = layout.path.read_bytes()
+    bench.put(1, commit=False)  # model 1: its document and row are written, its episode is not committed
     after = layout.path.read_bytes()
     bench.abandon()
-    start = layout.offsets["documents"] + DOCUMENT.itemsize
-    assert before[start : start + DOCUMENT.itemsize] == bytes(DOCUMENT.itemsize)
-    for cut in range(DOCUMENT.itemsize + 1):
-        layout.path.write_bytes(after[: start + cut] + before[start + cut :])
+    start = layout.offsets["documents"] + 5 * DOCUMENT.itemsize
+    parts = sectors(slice(start, start + DOCUMENT.itemsize))
+    assert len(parts) == 2
+    for written in ([], [0], [1], [0, 1]):
+        data = bytearray(before)
+        for part in (parts[place] for place in written):
+            data[part] = after[part]
+        layout.path.write_bytes(data)
         with Bench(tmp_path, shard_bytes=2 * SHARD_BYTES) as again:
             assert list(again.store.committed) == [0]
             # Its bytes lie beyond the committed tail, so they will be overwritten and it must not count.
-            assert len(again.store.active.recovered.documents) == 1, f"cut at byte {cut}"
-            if cut % 11 == 0:
-                again.put(2, 1, 4)
-        if cut % 11 == 0:
-            assert CheckingReader(tmp_path).indices == [0, 1, 2, 4]
+            assert len(again.store.active.recovered.documents) == 5, written
+            again.put(2, 1, 4)
+        assert CheckingReader(tmp_path).indices == [0, 1, 2, 4]
+
+
+def test_a_flipped_bit_in_the_last_document_row_is_never_taken_for_a_crash(crashed: Crashed) -> None:
+    start = crashed.layout.offsets["documents"]
+    used = [n for n in range(8) if any(crashed.after[start + n * DOCUMENT.itemsize :][: DOCUMENT.itemsize])]
+    for place in range(used[-1] * DOCUMENT.itemsize, (used[-1] + 1) * DOCUMENT.itemsize):
+        with crashed.edit(crashed.after) as data:
+            data[start + place] ^= 0x40
+        with pytest.raises(CorruptionError, match=rf"document row {used[-1]} is damaged, but it was written whole"):
+            Bench(crashed.root)
+        assert crashed.path.read_bytes() == data
 
 
 def test_a_damaged_document_that_episodes_refer_to_is_refused(crashed: Crashed) -> None:
@@ -271,21 +306,111 @@ def test_damage_in_a_sealed_shard_is_refused(tmp_path: Path, byte: int) -> None:
         Bench(tmp_path)
 
 
+def sealed_shard(root: Path, spec: StreamSpec | None = None) -> tuple[ShardLayout, slice, list[int]]:
+    """Two shards, the first of them sealed; the bytes of its seal, and all indices."""
+    with Bench(root, spec) as bench:
+        index = 0
+        while bench.store.active.layout.number < 1:
+            bench.put(index)
+            index += 1
+        bench.put(index)
+        layout = ShardLayout.read(root / bench.spec.name / "000000.h5")
+    start = layout.offsets["seal"]
+    return layout, slice(start, start + SEAL.itemsize), list(range(index + 1))
+
+
 def test_a_full_shard_whose_seal_was_torn_is_sealed_later(tmp_path: Path) -> None:
-    count = filled(tmp_path)
-    layout = ShardLayout.read(CheckingReader(tmp_path).paths()[0])
+    for cameras in range(17):  # their number moves the seal; look for one in two sectors
+        spec = counting_spec(cameras=cameras)
+        layout = create_shard(tmp_path, cameras, spec, Capacity(8192, 64, 256), "uuid")
+        if layout.offsets["seal"] % SECTOR > SECTOR - SEAL.itemsize:
+            break
+    layout, seal, indices = sealed_shard(tmp_path, spec)
     data = bytearray(layout.path.read_bytes())
-    seal = slice(layout.offsets["seal"], layout.offsets["seal"] + SEAL.itemsize)
-    assert any(data[seal])
-    sealed = bytes(data)
-    for cut in range(SEAL.itemsize):
-        data[seal] = sealed[seal][:cut] + bytes(SEAL.itemsize - cut)
+    whole = bytes(data[seal])
+    parts = sectors(seal)
+    assert len(parts) == 2
+    for lost in parts:
+        data[seal] = whole
+        data[lost] = bytes(lost.stop - lost.start)
         layout.path.write_bytes(data)
-        with Bench(tmp_path) as bench:
-            assert list(bench.store.committed) == list(range(count)), f"cut at byte {cut}"
-    with h5py.File(layout.path, "r") as file:
-        assert file["seal"][0]["episodes"] > 0
-    assert CheckingReader(tmp_path).indices == list(range(count))
+        assert not verify_seal(layout)
+        with Bench(tmp_path, spec) as bench:
+            assert list(bench.store.committed) == indices
+        assert verify_seal(layout)
+        assert CheckingReader(tmp_path, spec).indices == indices
+
+
+def verify_seal(layout: ShardLayout) -> bool:
+    """The shard has a sound seal."""
+    with ShardView(layout.path) as view:
+        return view.sealed
+
+
+def test_a_seal_that_was_damaged_is_refused(tmp_path: Path) -> None:
+    layout, seal, _ = sealed_shard(tmp_path)
+    for place in range(seal.start, seal.stop):
+        data = bytearray(layout.path.read_bytes())
+        data[place] ^= 1
+        layout.path.write_bytes(data)
+        with pytest.raises(CorruptionError, match=r"000000\.h5: the seal is damaged, but it was written whole"):
+            Bench(tmp_path)
+        assert layout.path.read_bytes() == data
+        data[place] ^= 1
+        layout.path.write_bytes(data)
+
+
+def test_readers_see_the_rows_before_the_damage_in_a_sealed_shard(tmp_path: Path) -> None:
+    layout, _, _ = sealed_shard(tmp_path)
+    with ShardView(layout.path) as view:
+        whole = view.rows
+    data = bytearray(layout.path.read_bytes())
+    data[layout.offsets["episodes"] + 3 * EPISODE.itemsize + 20] ^= 1
+    layout.path.write_bytes(data)
+    with ShardView(layout.path) as view:
+        assert np.array_equal(view.rows, whole[:3])
+
+
+def test_rows_of_another_shard_under_a_seal_are_refused(tmp_path: Path) -> None:
+    """Each row is sound, but they are not those that the shard was sealed with."""
+    layout, _, _ = sealed_shard(tmp_path)
+    data = bytearray(layout.path.read_bytes())
+    row = np.frombuffer(data, EPISODE, 1, layout.offsets["episodes"])[0].copy()
+    row["index"] = 5000
+    seal_row(row, 0)
+    data[layout.offsets["episodes"] : layout.offsets["episodes"] + EPISODE.itemsize] = row.tobytes()
+    layout.path.write_bytes(data)
+    with pytest.raises(CorruptionError, match=r"000000\.h5: a row is damaged, but the shard was sealed with"):
+        Bench(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_bit_of_the_metadata_can_change_unseen(crashed: Crashed, seed: int) -> None:
+    """Any single bit of what HDF5 wrote: the shard is refused, or everything lies where it lay."""
+    layout = crashed.layout
+    written = np.frombuffer(crashed.after, np.uint8)[: layout.offsets["episodes"]]
+    rng = np.random.default_rng(seed)
+    refused = 0
+    for place in rng.choice(np.flatnonzero(written), 100, replace=False).tolist():
+        with crashed.edit(crashed.after) as data:
+            data[place] ^= 1 << int(rng.integers(8))
+        try:
+            found = ShardLayout.read(crashed.path)
+        except DatasetError:
+            refused += 1
+        else:
+            assert found == layout, f"byte {place}"
+    assert refused > 50
+
+
+def test_a_changed_offset_is_named(crashed: Crashed) -> None:
+    start = crashed.layout.offsets["episodes"]
+    size = (crashed.layout.capacity.episodes * EPISODE.itemsize).to_bytes(8, "little")
+    place, elsewhere = start.to_bytes(8, "little") + size, (start + 4096).to_bytes(8, "little") + size
+    assert crashed.after.count(place) == 1
+    crashed.path.write_bytes(crashed.after.replace(place, elsewhere))
+    with pytest.raises(CorruptionError, match=r"000000\.h5: .* differ from metadata_checksum; nothing was changed"):
+        Bench(crashed.root)
 
 
 def test_the_next_number_is_above_all_others(tmp_path: Path) -> None:

@@ -61,13 +61,13 @@ def test_names_types_and_shapes_are_those_of_the_specification(layout: ShardLayo
         assert file["episodes"].dtype.itemsize == 168
         assert file["steps/images/camera0"].dtype == np.dtype([("offset", "<u8"), ("size", "<u4"), ("checksum", "<u4")])
         assert file["documents"].dtype.itemsize == 88
-        assert file["seal"].dtype.itemsize == 40
+        assert file["seal"].dtype.itemsize == 48
         assert file["steps/action"].dtype == np.dtype("<f4")
         assert file["steps/action"].shape == (300, 3)
         assert file["steps/observations/touch"].dtype == np.dtype(bool)
         assert file["blob"].shape == (100_000,)
         assert sorted(file.attrs) == [
-            "created_ns", "dataset_uuid", "format_version", "shard", "step_capacity", "stream_spec"
+            "created_ns", "dataset_uuid", "format_version", "metadata_checksum", "shard", "step_capacity", "stream_spec"
         ]  # fmt: skip
         assert StreamSpec.from_json(bytes(file.attrs["stream_spec"])) == layout.spec
         assert FRAME.itemsize == 16
