@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from protocol.admission import hello_refusal
 from protocol.credit import CreditPool
 from protocol.errors import EpisodeError
@@ -22,6 +24,7 @@ from protocol.granting import grant, say_done
 from protocol.interval_set import IntervalSet
 from protocol.lease_book import Claim, LeaseBook
 from protocol.messages import (
+    MAX_HOLDING,
     Abandon,
     Begin,
     Bye,
@@ -55,6 +58,7 @@ class DeliveryConfig:
 
     heartbeat_s, lease_s: see Welcome. grace_s: after a restart, no index is given to a producer that did not hold it
     until this long has passed, so that those who hold one can say so. streams: the only streams taken, if not None.
+    max_streams: so many at most, with those of the dataset; each reserves a shard on the disk.
     """
 
     credit_bytes: int = 256 << 20
@@ -63,6 +67,11 @@ class DeliveryConfig:
     lease_s: float = 15.0
     grace_s: float = 3.0
     streams: frozenset[str] | None = None
+    max_streams: int = 64
+
+
+# Indices that are named by all producers together who wait for a stream to be opened.
+MAX_WAITING_INDICES = 65_536
 
 
 class _RefusalError(Exception):
@@ -215,15 +224,14 @@ class SinkDelivery:
 
     def _admit(self, now: float, peer: bytes, hello: Hello) -> None:
         in_use = hello.session in self._sessions.by_number or self.credit.knows(hello.session)
-        why = hello_refusal(hello, self.specs, self.config.streams, in_use)
+        waiting = self._opening.get(hello.spec.name, {})
+        known = self.specs.get(hello.spec.name) or next((other.spec for other in waiting.values()), None)
+        why = hello_refusal(hello, known, self.config.streams, in_use)
         if why is not None:
             self._sessions.turn_away(peer, hello.session, *why)
             return
         if hello.spec.name not in self.specs:
-            waiting = self._opening.setdefault(hello.spec.name, {})
-            if not waiting:
-                self._orders.append(OpenStream(hello.spec))
-            waiting[peer] = hello
+            self._wait_for_stream(peer, hello if known is None else msgspec.structs.replace(hello, spec=known))
             return
         credit = self.credit.open(hello.session, hello.spec.min_window_bytes)
         if not credit:
@@ -239,11 +247,28 @@ class SinkDelivery:
         self._welcome(session, hello.holding, credit)
         self._grant(now, session.stream)
 
+    def _wait_for_stream(self, peer: bytes, hello: Hello) -> None:
+        """Open the stream, and keep the Hello until that is done."""
+        name, most = hello.spec.name, self.config.max_streams
+        if name not in self._opening and len(self.specs) + len(self._opening) >= most:
+            text = f"stream {name!r} is not taken: the sink has {most} streams; its --max-streams"
+            self._sessions.turn_away(peer, hello.session, "unknown_stream", text)
+            return
+        others = [h for waiting in self._opening.values() for p, h in waiting.items() if p != peer]
+        indices = sum(len(other.holding) for other in others) + len(hello.holding)
+        if len(others) >= self.config.max_producers or (others and indices > MAX_WAITING_INDICES):
+            text = f"{len(others)} producers wait for streams that are being opened; come again"
+            self._sessions.turn_away(peer, hello.session, "too_many_producers", text)
+            return
+        if name not in self._opening:
+            self._orders.append(OpenStream(hello.spec))
+        self._opening.setdefault(name, {})[peer] = hello
+
     def _welcome(self, session: Session, holding: tuple[int, ...], credit: int) -> None:
         book = self.books[session.stream]
         claims: dict[Claim, list[int]] = {"leased": [], "pending": [], "committed": [], "lost": []}
         for index in dict.fromkeys(holding):
-            claims[book.claim(index, session.number, self._sessions.by_number)].append(index)
+            claims[book.claim(index, session.number, session.goal, self._sessions.by_number)].append(index)
         welcome = Welcome(
             session=0,
             epoch=self.epoch,
@@ -280,7 +305,7 @@ class SinkDelivery:
             raise self._drop(session, sizes, "bad_message", f"a payload frame is over {MAX_FRAME_BYTES} bytes")
         match message:
             case Want():
-                session.wants += message.count
+                session.wants = min(session.wants + message.count, MAX_HOLDING)
                 self._grant(now, session.stream)
             case Begin():
                 self._begin(session, message)
@@ -375,6 +400,11 @@ class SinkDelivery:
         if refusal.index is None:
             self._close(session)
             self._grant(now, session.stream)
+            return
+        if len(session.refused) >= MAX_HOLDING:
+            # An honest producer never gets here. This one may begin anew.
+            refusal = _RefusalError("unknown_session", f"{MAX_HOLDING} indices were refused; say Hello again")
+            self._refuse(now, session, refusal)
             return
         session.refused.add(refusal.index)
         self._abandon(now, session, refusal.index)

@@ -34,6 +34,8 @@ DTYPES = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uin
 _PART = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _NAME = re.compile(rf"{_PART}(/{_PART}){{0,3}}")
 _CAMERA = re.compile(_PART)
+# The folder of a stream must never stand where a file of the dataset belongs.
+RESERVED_ENDINGS = (".h5", ".preparing", ".json", ".draft", ".lock")
 
 
 @cache
@@ -134,6 +136,12 @@ class StreamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"stream name {self.name!r}: expected one to four parts of letters, digits, '_', '-' or '.', "
                 "joined by '/', at most 128 characters, e.g. 'robosuite/PickPlaceCan'"
             )
+        for part in self.name.split("/"):
+            if part.endswith(RESERVED_ENDINGS):
+                raise SpecError(
+                    f"stream name {self.name!r}: {part!r} ends like a file of the dataset; none of its parts may end in "
+                    f"{', '.join(RESERVED_ENDINGS)}"
+                )
         if not 0 < self.rate_hz < 1e6:
             raise SpecError(f"stream {self.name!r}: rate_hz {self.rate_hz} must be above 0 and below 1e6")
         if not 1 <= self.max_steps <= MAX_STEPS:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 PER_WINDOW = 20
 WINDOW_S = 60.0
+MAX_LINE = 1000
 
 
 @dataclass
@@ -35,7 +36,7 @@ class LimitedLog:
             passes = found.count <= PER_WINDOW
         self._say(kind, left_out)
         if passes:
-            self._log.warning(text, *arguments)
+            self._log.warning("%s", _plain(text % arguments))
 
     def flush(self, at_once: bool = False) -> None:
         """Say how many were left out in minutes that are over; at_once: in this one too. To be called now and then."""
@@ -55,3 +56,8 @@ class LimitedLog:
     def _say(self, kind: str, left_out: int) -> None:
         if left_out:
             self._log.warning("%d more of this kind were not logged one by one: %s", left_out, kind)
+
+
+def _plain(line: str) -> str:
+    """One line of limited length, without control characters: strangers' names and texts are in it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line[:MAX_LINE])
