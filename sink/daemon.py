@@ -117,6 +117,8 @@ class Sink:
             self._connections = ConnectionGuard(self._socket, config.connections, self.metrics)
             undo.callback(self._connections.close)
             self._bind()
+            if config.bind.startswith("ipc://"):
+                os.chmod(config.bind.removeprefix("ipc://"), 0o600)  # whoever may connect may publish
             lock.say(self.endpoint)
             self.http_address: str | None = None
             if config.http:

@@ -26,6 +26,7 @@ from protocol.orders import Append, Attempt, Finish, Forget, Keep, OpenStream, O
 from protocol.spec import StreamSpec
 from sink.disk import Disk
 from sink.episode import RejectedError
+from sink.limited_log import LimitedLog
 from sink.reports import (
     CommitDone,
     CommittedEpisode,
@@ -72,6 +73,7 @@ class Writer:
         self._stopping = False
         # When the thread took up what it is doing now (monotonic); None while it waits for orders.
         self._busy_since: float | None = None
+        self._log = LimitedLog(log)  # for what strangers cause
         self._dead: set[int] = set()
         self._group: list[tuple[_Item, Finish]] = []
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -214,7 +216,8 @@ class Writer:
         if hashlib.sha256(document).hexdigest() == order.sha256:
             self._stores[order.stream].keep_document(order.sha256, document)
         else:  # the End that refers to it will be rejected
-            log.warning("%s: a document came that is not %s; it was dropped", order.stream, order.sha256)
+            text = "%s: a document came that is not %s; it was dropped"
+            self._log.warning("document", text, order.stream, order.sha256)
         self._report(Consumed(order.stream, order.session, order.size, 0))
 
     def _append(self, order: Append, item: _Item) -> None:
