@@ -35,13 +35,16 @@ class Committing:
 class LeaseBook:
     """The book of one stream. `committed` and `successes` come from the dataset when the sink starts."""
 
-    def __init__(self, committed: IntervalSet, successes: IntervalSet) -> None:
+    def __init__(
+        self, committed: IntervalSet, successes: IntervalSet, leases_a_session: int = MAX_HOLDING
+    ) -> None:
         self.committed = committed
         self.successes = successes
         self._taken = committed.copy()
         self.leases: dict[int, int] = {}  # index → session
         self.committing: dict[int, Committing] = {}
         self._held: Counter[int] = Counter()  # leases by session
+        self._leases_a_session = leases_a_session
 
     def next_index(self, goal: Goal) -> int | None:
         """The index that a producer with this goal should be given now, or None if there is none at the moment."""
@@ -54,8 +57,8 @@ class LeaseBook:
         return index if (goal.end is None or index < goal.end) and self._has_room(index) else None
 
     def may_lease(self, session: int) -> bool:
-        """The session holds fewer leases than one Hello can name."""
-        return self._held[session] < MAX_HOLDING
+        """The session holds fewer leases than it may."""
+        return self._held[session] < self._leases_a_session
 
     def _has_room(self, index: int) -> bool:
         return self._taken.fragments < MAX_FRAGMENTS or self._taken.touches(index)
@@ -86,7 +89,7 @@ class LeaseBook:
             return "pending"
         in_goal = goal.start <= index and (goal.end is None or index < goal.end)
         ahead = index - self._taken.first_gap(goal.start)
-        if self.is_free(index) and in_goal and ahead <= MAX_AHEAD and self._has_room(index):
+        if self.is_free(index) and self.may_lease(session) and in_goal and ahead <= MAX_AHEAD and self._has_room(index):
             self.lease(index, session)
             return "leased"
         return "lost"

@@ -59,6 +59,7 @@ class DeliveryConfig:
     heartbeat_s, lease_s: see Welcome. grace_s: after a restart, no index is given to a producer that did not hold it
     until this long has passed, so that those who hold one can say so. streams: the only streams taken, if not None.
     max_streams: so many at most, with those of the dataset; each reserves a shard on the disk.
+    max_leases: of all streams and producers; a session may have an equal share of them, and always 16.
     """
 
     credit_bytes: int = 256 << 20
@@ -68,6 +69,12 @@ class DeliveryConfig:
     grace_s: float = 3.0
     streams: frozenset[str] | None = None
     max_streams: int = 64
+    max_leases: int = 16_384
+
+    @property
+    def leases_a_session(self) -> int:
+        """The most that one session may hold in one stream."""
+        return min(max(self.max_leases // self.max_producers, 16), MAX_HOLDING)
 
 
 # Indices that are named by all producers together who wait for a stream to be opened.
@@ -137,7 +144,7 @@ class SinkDelivery:
     ) -> list[Order]:
         """The store has the stream ready, with these indices committed."""
         self.specs[spec.name] = spec
-        self.books[spec.name] = LeaseBook(committed, successes)
+        self.books[spec.name] = LeaseBook(committed, successes, self.config.leases_a_session)
         if len(committed):
             self._grace_ends = now + self.config.grace_s
         for peer, hello in self._opening.pop(spec.name, {}).items():
@@ -403,8 +410,8 @@ class SinkDelivery:
             return
         if len(session.refused) >= MAX_HOLDING:
             # An honest producer never gets here. This one may begin anew.
-            refusal = _RefusalError("unknown_session", f"{MAX_HOLDING} indices were refused; say Hello again")
-            self._refuse(now, session, refusal)
+            why = f"{MAX_HOLDING} indices were refused in this session; say Hello again"
+            self._refuse(now, session, _RefusalError("unknown_session", why))
             return
         session.refused.add(refusal.index)
         self._abandon(now, session, refusal.index)

@@ -110,7 +110,7 @@ class ConnectionGuard:
 
     def close(self) -> None:
         """Stop watching. Before the socket is closed."""
-        self._router.monitor(None, 0)  # type: ignore[arg-type]  # None is how libzmq spells it
+        self._router.monitor(None, 0)  # None is how libzmq spells it
         self._closing.set()
         self._thread.join()
         self._memory.close()
@@ -221,7 +221,9 @@ class ConnectionGuard:
         self._memory.give_back()
         memory = self._memory.read()
         worst = max((c for c in here if not c.cut), key=lambda c: max(c.waiting, c.unread), default=None)
-        if memory >= bound - bound // 8 and worst is not None and max(worst.waiting, worst.unread) > STRANGER_BYTES // 8:
+        if memory < bound - bound // 8 or worst is None:
+            return
+        if max(worst.waiting, worst.unread) > STRANGER_BYTES // 8:
             self._cut(worst, "memory", f"{worst.waiting} bytes wait, and {memory} of {bound} bytes of memory are used")
 
     def _measure(self, connection: _Connection) -> bool:

@@ -47,6 +47,7 @@ log = logging.getLogger("headrace.sink")
 MAX_GROUP = 64
 MAX_GROUP_DELAY_S = 0.05
 RETRY_FULL_DISK_S = 2.0
+MAX_ALL_DOCUMENTS_BYTES = 32 << 20
 
 
 @dataclass
@@ -215,6 +216,9 @@ class Writer:
     def _keep(self, order: Keep, document: bytes) -> None:
         if hashlib.sha256(document).hexdigest() == order.sha256:
             self._stores[order.stream].keep_document(order.sha256, document)
+            # Of all streams together: the one that has the most gives way, so that no stream can drive out another.
+            while sum(store.documents_bytes for store in self._stores.values()) > MAX_ALL_DOCUMENTS_BYTES:
+                max(self._stores.values(), key=lambda store: store.documents_bytes).drop_document()
         else:  # the End that refers to it will be rejected
             text = "%s: a document came that is not %s; it was dropped"
             self._log.warning("document", text, order.stream, order.sha256)

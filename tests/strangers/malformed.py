@@ -39,7 +39,8 @@ def bomb(height: int, width: int, start: int = 0xC0, components: int = 3, precis
     """A JPEG of a few bytes that declares a size."""
     parts = b"\x01\x22\x00\x02\x11\x01\x03\x11\x01"[: 3 * components]
     header = struct.pack(">HBHHB", 8 + 3 * components, precision, height, width, components)
-    return b"\xff\xd8\xff" + bytes([start]) + header + parts + b"\xff\xda\x00\x0c\x03\x01\x00\x02\x11\x03\x11\x00?\0\xff\xd9"
+    begin = b"\xff\xd8\xff" + bytes([start])
+    return begin + header + parts + b"\xff\xda\x00\x0c\x03\x01\x00\x02\x11\x03\x11\x00?\0\xff\xd9"
 
 
 @dataclass
@@ -209,7 +210,8 @@ def huge_count(talk: Talk) -> None:
 def not_utf8(talk: Talk) -> None:
     header = talk.any_header()
     data = msgpack.packb(header)
-    talk.raw_header(data.replace(b"session", b"\xff\xfe\xfd\xfc\xfb\xfa\xf9", talk.rng.randrange(2)) + b"\xa2\xff\xff", 0)
+    data = data.replace(b"session", b"\xff\xfe\xfd\xfc\xfb\xfa\xf9", talk.rng.randrange(2))
+    talk.raw_header(data + b"\xa2\xff\xff", header["type"])
 
 
 def truncated(talk: Talk) -> None:
@@ -319,7 +321,8 @@ def bad_columns(talk: Talk) -> None:
 def bad_attributes(talk: Talk) -> None:
     index = talk.begin()
     depth = _seldom(talk.rng, 100_000, talk.rng.choice((100, 2000)))
-    wrong = (b"[]", b"nu", b'{"a":NaN}', b'{"a":' + b"[" * depth, b"\xff\xfe", b'{"a":1', b'"' + bytes(999) + b'"', b"{}" * 9)
+    texts = (b'{"a":1', b'"' + bytes(999) + b'"', b"{}" * 9)
+    wrong = (b"[]", b"nu", b'{"a":NaN}', b'{"a":' + b"[" * depth, b"\xff\xfe", *texts)
     talk.end(index, 0, [talk.rng.choice(wrong)], changes={"outcome": 3})
 
 
