@@ -139,7 +139,7 @@ class StreamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for part in self.name.split("/"):
             if part.endswith(RESERVED_ENDINGS):
                 raise SpecError(
-                    f"stream name {self.name!r}: {part!r} ends like a file of the dataset; none of its parts may end in "
+                    f"stream name {self.name!r}: {part!r} ends like a file of the dataset; no part may end in "
                     f"{', '.join(RESERVED_ENDINGS)}"
                 )
         if not 0 < self.rate_hz < 1e6:
