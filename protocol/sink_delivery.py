@@ -49,7 +49,7 @@ from protocol.messages import (
 from protocol.orders import Append, Attempt, Finish, Forget, Keep, OpenStream, Order
 from protocol.payload import check_end, check_frames
 from protocol.sessions import EpisodeUnderWay, Session, Sessions
-from protocol.spec import MAX_DOCUMENT_BYTES, MAX_FRAME_BYTES, StreamSpec
+from protocol.spec import MAX_DOCUMENT_BYTES, MAX_FRAME_BYTES, WINDOW_A_FRAME, StreamSpec
 
 
 @dataclass(frozen=True)
@@ -240,6 +240,10 @@ class SinkDelivery:
         if hello.spec.name not in self.specs:
             self._wait_for_stream(peer, hello if known is None else msgspec.structs.replace(hello, spec=known))
             return
+        if self.credit.is_burdened:
+            why_not = "too many small payload frames wait for the disk; come again"
+            self._sessions.turn_away(peer, hello.session, "too_many_producers", why_not)
+            return
         credit = self.credit.open(hello.session, hello.spec.min_window_bytes)
         if not credit:
             window = self.credit.window(hello.spec.min_window_bytes)
@@ -249,7 +253,7 @@ class SinkDelivery:
             )
             self._sessions.turn_away(peer, hello.session, "too_many_producers", text)
             return
-        session = Session(peer, hello.session, hello.producer, hello.spec.name, hello.goal, now)
+        session = Session(peer, hello.session, hello.producer, hello.spec.name, hello.goal, now, credit)
         self._sessions.open(session)
         self._welcome(session, hello.holding, credit)
         self._grant(now, session.stream)
@@ -297,7 +301,7 @@ class SinkDelivery:
         """End a session; its leases are free, for the `_grant` that the caller must not forget."""
         self._sessions.close(session)
         self.credit.close(session.number)
-        self._orders += [Forget(episode.attempt) for episode in session.episodes.values()]
+        self._orders += [Forget(episode.attempt) for episode in session.episodes.values() if episode.steps]
         book = self.books[session.stream]
         book.release_all(session.number)
 
@@ -306,6 +310,8 @@ class SinkDelivery:
     def _dispatch(self, now: float, session: Session, message: FromProducer, sizes: tuple[int, ...]) -> None:
         if sizes and not self.credit.receive(session.number, sum(sizes)):
             raise _RefusalError("credit_exceeded", f"{sum(sizes)} payload bytes are more than the credit left")
+        if sum(sizes) and not self.credit.bear(session.number, len(sizes)):
+            raise self._drop(session, sizes, "unknown_session", "too many small payload frames wait for the disk")
         if sizes and not isinstance(message, Frames | Document | End):
             raise self._drop(session, sizes, "bad_message", f"{type(message).__name__} has no payload, found {sizes}")
         if any(size > MAX_FRAME_BYTES for size in sizes):
@@ -346,7 +352,7 @@ class SinkDelivery:
                 return  # sent before the refusal was heard
             raise _RefusalError("not_leased", f"index {message.index} is not leased to this session", message.index)
         before = session.episodes.get(message.index)
-        if before is not None:
+        if before is not None and before.steps:  # else the store has not heard of it
             self._orders.append(Forget(before.attempt))
         self._attempts += 1
         attempt = Attempt(self._attempts, session.stream, message.index, session.number, session.producer.name)
@@ -362,6 +368,11 @@ class SinkDelivery:
             check_frames(self.specs[session.stream], message, sizes, episode.steps)
         except EpisodeError as error:
             raise self._drop(session, sizes, "bad_message", str(error), message.index) from error
+        under_way = sum(other.steps for other in session.episodes.values()) + message.count
+        most = session.window // WINDOW_A_FRAME
+        if under_way * len(self.specs[session.stream].cameras) > most:
+            why = f"more than {most} frames are in episodes that have not ended; end some before others begin"
+            raise self._drop(session, sizes, "bad_message", why, message.index)
         episode.steps += message.count
         self._orders.append(Append(episode.attempt, message.first, message.count, sum(sizes)))
 
@@ -383,7 +394,7 @@ class SinkDelivery:
         if book.leases.get(index) != session.number:
             return  # it was refused or committed while Abandon was on its way
         episode = session.episodes.pop(index, None)
-        if episode is not None:
+        if episode is not None and episode.steps:
             self._orders.append(Forget(episode.attempt))
         book.release(index)
         self._grant(now, session.stream)

@@ -26,6 +26,8 @@ MAX_CAMERAS = 16
 MAX_SIDE = 8192
 MAX_STEPS = 1_000_000
 MIN_WINDOW_BYTES = 256 * 1024
+# The sink keeps 16 bytes for each frame of an episode that has not ended: an eighth of the window at most.
+WINDOW_A_FRAME = 128
 # A document fits every window.
 MAX_DOCUMENT_BYTES = MIN_WINDOW_BYTES
 
@@ -112,7 +114,8 @@ class StreamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def min_window_bytes(self) -> int:
         """The smallest credit window in which every message of this stream can be sent."""
-        return max(MIN_WINDOW_BYTES, self.max_step_frames_bytes, self.max_end_bytes)
+        whole_episode = WINDOW_A_FRAME * self.max_steps * len(self.cameras)
+        return max(MIN_WINDOW_BYTES, self.max_step_frames_bytes, self.max_end_bytes, whole_episode)
 
     def to_json(self) -> bytes:
         """Canonical JSON: keys sorted, so that equal specs give equal bytes."""

@@ -60,6 +60,8 @@ _TICK_S = 0.5
 _DRAIN_LIMIT_S = 30.0
 # A disk that has been busy with one order for longer is worth a word.
 _DISK_HANGS_S = 5.0
+# libzmq reads so much at once; frames of up to this size share that memory.
+_BATCH_BYTES = 8192
 # Messages taken in one go before the writer's reports get their turn.
 _BURST = 256
 
@@ -247,7 +249,8 @@ class Sink:
         except ProtocolError as error:
             self._submit(self._reject_undecodable(now, peer, header, str(error)))
             return
-        payload = [frame.buffer for frame in frames[2:]]
+        # A small frame would keep the whole batch alive that libzmq read it with.
+        payload = [frame.buffer if len(frame) > _BATCH_BYTES else frame.bytes for frame in frames[2:]]
         self.metrics.messages.labels(type(message).__name__).inc()
         orders = self.delivery.receive(now, peer, message, tuple(map(len, payload)))
         self._submit(orders, payload)
@@ -289,7 +292,7 @@ class Sink:
                 totals.episodes, totals.successes = len(report.committed), len(report.successes)
                 self._submit(self.delivery.stream_opened(now, report.spec, report.committed, report.successes))
             case OpenFailed():
-                log.error("stream %s: %s", report.stream, report.why)
+                self._log.warning("storage", "stream %s: %s", report.stream, report.why)
                 self.delivery.stream_failed(report.stream, report.why)
             case CommittedEpisode():
                 self._committed(now, report)

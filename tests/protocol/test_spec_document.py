@@ -41,6 +41,7 @@ from protocol.spec import (
     MAX_STEPS,
     MIN_WINDOW_BYTES,
     RESERVED_ENDINGS,
+    WINDOW_A_FRAME,
     Camera,
     Column,
     StreamSpec,
@@ -299,6 +300,7 @@ def test_every_limit_has_its_number() -> None:
         "documents of a shard": plan_capacity(DEMO, 1 << 20).documents,
         "alignment in a shard [bytes]": shard_file._ALIGNMENT,
         "episodes in a group": writer.MAX_GROUP,
+        "window for each frame of an episode under way [bytes]": WINDOW_A_FRAME,
         "leases of all sessions": DeliveryConfig().max_leases,
         "ranges of taken indices of a stream": lease_book.MAX_FRAGMENTS,
         "an index of `holding` above the lowest free one": lease_book.MAX_AHEAD,
@@ -352,6 +354,7 @@ def test_the_formulas_for_sizes() -> None:
     assert block
     for spec in (DEMO, StreamSpec("s", 1.0, 5000, (Column("x", "float64", (100,)),), (Camera("c", 4000, 4000),))):
         known = {"row_bytes": spec.row_bytes, "raw_step_bytes": spec.raw_step_bytes, "max_steps": spec.max_steps}
+        known["cameras"] = len(spec.cameras)
         for name in ("max_step_frames_bytes", "max_end_bytes", "min_window_bytes"):
             formula = re.search(rf"^{name} += (.*?)(?:  .*)?$", block[0], re.MULTILINE)
             assert formula, name

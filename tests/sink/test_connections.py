@@ -78,13 +78,12 @@ def test_who_has_a_session_keeps_its_place_and_others_make_room(run_sink: RunSin
 
 
 def test_who_says_nothing_makes_room(run_sink: RunSink) -> None:
-    sink = run_sink(connections=ConnectionLimits(silence_s=0.5))
+    sink = run_sink(connections=ConnectionLimits(silence_s=2.0))
     with RawProducer(sink.endpoint) as honest:
         honest.lease()
         with connect(int(sink.endpoint.rpartition(":")[2])) as silent:
-            wait_until(lambda: _ended(silent), "the silent one is cut off")
-        for _ in range(3):
-            honest.next_lease()
+            wait_until(lambda: honest.send(Ping(session=0)) or _ended(silent), "the silent one is cut off")
+        honest.next_lease()
         assert sink.metrics.cut.labels("silent")._value.get() == 1
 
 

@@ -16,7 +16,7 @@ from tests.processes import Process, SinkProcess, wait_until
 from tests.strangers.malformed import KINDS
 from tests.strangers.surroundings import Surroundings
 
-MESSAGES = int(os.environ.get("HEADRACE_SOAK_MESSAGES", "8000"))
+MESSAGES = int(os.environ.get("HEADRACE_SOAK_MESSAGES", "10000"))
 MEMORY_MIB = 192
 # The honest producer must get on in each of so many parts of the time.
 PARTS = 5
