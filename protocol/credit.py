@@ -7,7 +7,8 @@ bound is kept by refusing a session for which no window is left, never by taking
 
 A payload of one byte takes far more than a byte of memory. So the pool also counts a *burden* for each message and
 frame in flight, against an eighth of the total. JPEG frames of usual sizes come nowhere near it, even if the disk
-stands still; many tiny ones do. It is released in proportion to the bytes: all of it when nothing of a session is in flight.
+stands still; many tiny ones do. It is released in proportion to the bytes: all of it when nothing of a session is in
+flight.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import pytest
 from producers.publisher import Goal, Publisher
 from protocol.messages import Ping, Welcome
 from sink.connections import ConnectionLimits
+from sink.http import MAX_CONNECTIONS
 from sink.limited_log import PER_WINDOW, LimitedLog
 from tests.fakes import counting_spec, publish
 from tests.live_sink import RunSink
@@ -142,3 +143,25 @@ def test_warnings_about_strangers_are_few_and_plain() -> None:
     assert max(map(len, lines.lines)) <= 1000
     limited.flush(at_once=True)
     assert lines.lines[-1] == f"{1000 - PER_WINDOW} more of this kind were not logged one by one: kind"
+
+
+def test_http_has_few_places_and_gives_them_back(run_sink: RunSink) -> None:
+    sink = run_sink()
+    assert sink.http_address
+    host, _, port = sink.http_address.partition(":")
+    silent = [socket.create_connection((host, int(port)), 5) for _ in range(MAX_CONNECTIONS + 3)]
+    try:
+        wait_until(lambda: sum(map(_ended, silent)) == 3, "three are too many")
+    finally:
+        for stream in silent:
+            stream.close()
+
+    def answers() -> bool:
+        with socket.create_connection((host, int(port)), 5) as stream:
+            try:
+                stream.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+                return b"200 OK" in stream.recv(1000)
+            except ConnectionError:  # it was closed at once: no place yet
+                return False
+
+    wait_until(answers, "there is a place again")
