@@ -237,7 +237,8 @@ class SinkDelivery:
         if why is not None:
             self._sessions.turn_away(peer, hello.session, *why)
             return
-        if hello.spec.name not in self.specs:
+        window = self.credit.window(hello.spec.min_window_bytes)
+        if hello.spec.name not in self.specs and window <= self.config.credit_bytes:
             self._wait_for_stream(peer, hello if known is None else msgspec.structs.replace(hello, spec=known))
             return
         if self.credit.is_burdened:
@@ -246,7 +247,6 @@ class SinkDelivery:
             return
         credit = self.credit.open(hello.session, hello.spec.min_window_bytes)
         if not credit:
-            window = self.credit.window(hello.spec.min_window_bytes)
             text = (
                 f"a producer of this stream needs a window of {window} bytes and {self.credit.free_bytes} are left of "
                 f"{self.config.credit_bytes}; give the sink more memory or start fewer producers"

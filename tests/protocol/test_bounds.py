@@ -77,6 +77,15 @@ def test_streams_are_as_many_as_the_sink_may_have() -> None:
     assert isinstance(stage.heard()[0], Welcome)
 
 
+def test_a_stream_that_nobody_could_publish_is_not_made() -> None:
+    """Its shard would reserve max_steps rows, however small the others are."""
+    stage = Stage()
+    columns = tuple(Column(f"c{number}", "uint8", (4,)) for number in range(64))
+    stage.hello(b"a", StreamSpec("giant", 20.0, 1_000_000, columns))
+    assert stage.codes() == ["too_many_producers"]
+    assert stage.orders == []
+
+
 def test_those_that_wait_for_a_stream_are_as_many_as_there_are_producers() -> None:
     stage = Stage(opened=False)
     for number in range(40):
