@@ -8,9 +8,9 @@ from protocol.spec import StreamSpec, differences
 
 
 def hello_refusal(
-    hello: Hello, specs: dict[str, StreamSpec], streams: frozenset[str] | None, number_in_use: bool
+    hello: Hello, known: StreamSpec | None, streams: frozenset[str] | None, number_in_use: bool
 ) -> tuple[RefusalCode, str] | None:
-    """Why not, or None. specs: of the streams that are open. streams: the only ones taken, if not None."""
+    """Why not, or None. known: what this stream's spec is already. streams: the only ones taken, if not None."""
     if hello.protocol != PROTOCOL_VERSION:
         return (
             "protocol_version",
@@ -25,7 +25,6 @@ def hello_refusal(
         hello.spec.check()
     except SpecError as error:
         return "wrong_spec", str(error)
-    known = specs.get(hello.spec.name)
     if known is not None and known != hello.spec:
         rows = "; ".join(differences(known, hello.spec))
         text = f"stream {known.name!r} has another schema: {rows}; use another stream name or the same schema"

@@ -4,11 +4,20 @@ Theory of operation. A session gets one window when it opens and keeps it: unspe
 always. Bytes are in flight from the moment they arrive until the writer has put them on disk (for the payload of an
 `End`: committed them). Windows are fixed, because credit that an idle producer holds cannot be called back; so the
 bound is kept by refusing a session for which no window is left, never by taking from the others.
+
+A payload of one byte takes far more than a byte of memory. So the pool also counts a *burden* for each message and
+frame in flight, against an eighth of the total. JPEG frames of usual sizes come nowhere near it, even if the disk
+stands still; many tiny ones do. It is released in proportion to the bytes: all of it when nothing of a session is in
+flight.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+MESSAGE_BURDEN = 1024
+FRAME_BURDEN = 128
+BURDEN_SHARE = 8
 
 
 @dataclass
@@ -16,6 +25,7 @@ class _Account:
     window: int
     unspent: int
     in_flight: int = 0
+    burden: int = 0
     open: bool = True
 
 
@@ -26,6 +36,7 @@ class CreditPool:
         self.total_bytes = total_bytes
         self._share = total_bytes // max_sessions
         self._free = total_bytes
+        self._burden = 0
         self._accounts: dict[int, _Account] = {}
 
     @property
@@ -64,11 +75,26 @@ class CreditPool:
         account.in_flight += size
         return True
 
+    def bear(self, session: int, frames: int) -> bool:
+        """Count the burden of a message that was received with so many payload frames. False: there are too many."""
+        burden = MESSAGE_BURDEN + FRAME_BURDEN * frames
+        self._accounts[session].burden += burden
+        self._burden += burden
+        return self._burden <= self.total_bytes // BURDEN_SHARE
+
+    @property
+    def is_burdened(self) -> bool:
+        """So many small payloads wait that new sessions would be ended at once."""
+        return self._burden > self.total_bytes // BURDEN_SHARE // 2
+
     def consume(self, session: int, size: int) -> int:
         """Count bytes that left memory, and return the credit to send now (0: wait until more has gathered)."""
         if not size:
             return 0  # the account may be gone already
         account = self._accounts[session]
+        relief = account.burden * size // account.in_flight if account.in_flight > size else account.burden
+        account.burden -= relief
+        self._burden -= relief
         account.in_flight -= size
         assert account.in_flight >= 0, (session, size, account)
         if not account.open:

@@ -24,11 +24,17 @@ def grant(book: LeaseBook, candidates: list[Session], sessions: Sessions) -> Non
     waiting = [session for session in candidates if session.wants]
     while waiting:
         for session in waiting:
-            index = None if session.goal in exhausted else book.next_index(session.goal)
+            if session.goal in exhausted or not book.may_lease(session.number):
+                continue
+            index = book.next_index(session.goal)
             if index is None:
                 exhausted.add(session.goal)
                 continue
             book.lease(index, session.number)
             session.wants -= 1
             sessions.send(session, Leased(session=0, indices=(index,)))
-        waiting = [session for session in waiting if session.wants and session.goal not in exhausted]
+        waiting = [
+            session
+            for session in waiting
+            if session.wants and session.goal not in exhausted and book.may_lease(session.number)
+        ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -46,6 +46,15 @@ class IntervalSet:
     def intervals(self) -> list[tuple[int, int]]:
         """The intervals as (start, end), end excluded."""
         return list(zip(self._starts, self._ends, strict=True))
+
+    @property
+    def fragments(self) -> int:
+        """How many intervals: what it takes of memory."""
+        return len(self._starts)
+
+    def touches(self, member: int) -> bool:
+        """`member`, or the number before or behind it, is in: adding it makes no new interval."""
+        return any(number in self for number in (member - 1, member, member + 1))
 
     def copy(self) -> IntervalSet:
         """An independent copy."""
@@ -92,11 +101,12 @@ class IntervalSet:
 
     def count(self, start: int, end: int | None) -> int:
         """How many members lie in [start, end); `end` None means no upper bound."""
-        total = 0
-        for place in range(max(bisect_right(self._starts, start) - 1, 0), len(self._starts)):
-            low = max(self._starts[place], start)
-            high = self._ends[place] if end is None else min(self._ends[place], end)
-            if end is not None and low >= end:
-                break
-            total += max(high - low, 0)
-        return total
+        if end is not None and end <= start:
+            return 0
+        first = bisect_right(self._ends, start)
+        last = len(self._starts) if end is None else bisect_left(self._starts, end)
+        if first >= last:
+            return 0
+        total = sum(self._ends[first:last]) - sum(self._starts[first:last])
+        total -= max(start - self._starts[first], 0)
+        return total if end is None else total - max(self._ends[last - 1] - end, 0)

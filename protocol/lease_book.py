@@ -8,12 +8,18 @@ succeed at all, whatever the number of workers, their order and their deaths. No
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import Literal
 
 from protocol.interval_set import IntervalSet
-from protocol.messages import Goal, Outcome
+from protocol.messages import MAX_HOLDING, Goal, Outcome
+
+# Scattered indices cost memory: each makes an interval of its own. Beyond this many only their neighbours are leased.
+MAX_FRAGMENTS = 65_536
+# A producer holds what it was leased as the lowest free index; so what it holds is never far above the lowest free one.
+MAX_AHEAD = 1 << 20
 
 Claim = Literal["committed", "pending", "leased", "lost"]
 
@@ -29,25 +35,33 @@ class Committing:
 class LeaseBook:
     """The book of one stream. `committed` and `successes` come from the dataset when the sink starts."""
 
-    def __init__(self, committed: IntervalSet, successes: IntervalSet) -> None:
+    def __init__(
+        self, committed: IntervalSet, successes: IntervalSet, leases_a_session: int = MAX_HOLDING
+    ) -> None:
         self.committed = committed
         self.successes = successes
         self._taken = committed.copy()
         self.leases: dict[int, int] = {}  # index → session
         self.committing: dict[int, Committing] = {}
+        self._held: Counter[int] = Counter()  # leases by session
+        self._leases_a_session = leases_a_session
 
     def next_index(self, goal: Goal) -> int | None:
         """The index that a producer with this goal should be given now, or None if there is none at the moment."""
         if goal.successes is not None:
-            outstanding = sum(
-                goal.start <= index and (goal.end is None or index < goal.end)
-                for book in (self.leases, self.committing)
-                for index in book
-            )
+            # Leased or committing: what is taken and not committed.
+            outstanding = self._taken.count(goal.start, goal.end) - self.committed.count(goal.start, goal.end)
             if self.successes.count(goal.start, goal.end) + outstanding >= goal.successes:
                 return None
         index = self._taken.first_gap(goal.start)
-        return index if goal.end is None or index < goal.end else None
+        return index if (goal.end is None or index < goal.end) and self._has_room(index) else None
+
+    def may_lease(self, session: int) -> bool:
+        """The session holds fewer leases than it may."""
+        return self._held[session] < self._leases_a_session
+
+    def _has_room(self, index: int) -> bool:
+        return self._taken.fragments < MAX_FRAGMENTS or self._taken.touches(index)
 
     def is_met(self, goal: Goal) -> bool:
         """The goal is reached by what is committed."""
@@ -64,22 +78,25 @@ class LeaseBook:
         assert index not in self._taken, index
         self._taken.add(index)
         self.leases[index] = session
+        self._held[session] += 1
 
-    def claim(self, index: int, session: int, open_sessions: Container[int]) -> Claim:
+    def claim(self, index: int, session: int, goal: Goal, open_sessions: Container[int]) -> Claim:
         """A session says that it still holds an index: what has become of it? The index is given to it if possible."""
         if index in self.committed:
             return "committed"
         if index in self.committing and self.committing[index].session not in open_sessions:
             self.committing[index].session = session
             return "pending"
-        if self.is_free(index):
+        in_goal = goal.start <= index and (goal.end is None or index < goal.end)
+        ahead = index - self._taken.first_gap(goal.start)
+        if self.is_free(index) and self.may_lease(session) and in_goal and ahead <= MAX_AHEAD and self._has_room(index):
             self.lease(index, session)
             return "leased"
         return "lost"
 
     def release(self, index: int) -> None:
         """Take a lease back into the pool."""
-        del self.leases[index]
+        self._drop_lease(index)
         self._taken.remove(index)
 
     def release_all(self, session: int) -> None:
@@ -87,9 +104,16 @@ class LeaseBook:
         for index in [index for index, holder in self.leases.items() if holder == session]:
             self.release(index)
 
+    def _drop_lease(self, index: int) -> int:
+        session = self.leases.pop(index)
+        self._held[session] -= 1
+        if not self._held[session]:
+            del self._held[session]
+        return session
+
     def start_commit(self, index: int, attempt: int) -> None:
         """A whole episode has arrived under this lease: from now on it cannot be lost to another producer."""
-        self.committing[index] = Committing(attempt, self.leases.pop(index))
+        self.committing[index] = Committing(attempt, self._drop_lease(index))
 
     def finish_commit(self, index: int, outcome: Outcome) -> int:
         """The episode is durable; returns the session to tell."""

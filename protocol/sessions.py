@@ -28,6 +28,7 @@ class Session:
     stream: str
     goal: Goal
     last_heard: float
+    window: int
     next_in: int = 1
     next_out: int = 0
     wants: int = 0

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from protocol.admission import hello_refusal
 from protocol.credit import CreditPool
 from protocol.errors import EpisodeError
@@ -22,6 +24,7 @@ from protocol.granting import grant, say_done
 from protocol.interval_set import IntervalSet
 from protocol.lease_book import Claim, LeaseBook
 from protocol.messages import (
+    MAX_HOLDING,
     Abandon,
     Begin,
     Bye,
@@ -46,7 +49,7 @@ from protocol.messages import (
 from protocol.orders import Append, Attempt, Finish, Forget, Keep, OpenStream, Order
 from protocol.payload import check_end, check_frames
 from protocol.sessions import EpisodeUnderWay, Session, Sessions
-from protocol.spec import MAX_DOCUMENT_BYTES, MAX_FRAME_BYTES, StreamSpec
+from protocol.spec import MAX_DOCUMENT_BYTES, MAX_FRAME_BYTES, WINDOW_A_FRAME, StreamSpec
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class DeliveryConfig:
 
     heartbeat_s, lease_s: see Welcome. grace_s: after a restart, no index is given to a producer that did not hold it
     until this long has passed, so that those who hold one can say so. streams: the only streams taken, if not None.
+    max_streams: so many at most, with those of the dataset; each reserves a shard on the disk.
+    max_leases: of all streams and producers; a session may have an equal share of them, and always 16.
     """
 
     credit_bytes: int = 256 << 20
@@ -63,6 +68,17 @@ class DeliveryConfig:
     lease_s: float = 15.0
     grace_s: float = 3.0
     streams: frozenset[str] | None = None
+    max_streams: int = 64
+    max_leases: int = 16_384
+
+    @property
+    def leases_a_session(self) -> int:
+        """The most that one session may hold in one stream."""
+        return min(max(self.max_leases // self.max_producers, 16), MAX_HOLDING)
+
+
+# Indices that are named by all producers together who wait for a stream to be opened.
+MAX_WAITING_INDICES = 65_536
 
 
 class _RefusalError(Exception):
@@ -128,7 +144,7 @@ class SinkDelivery:
     ) -> list[Order]:
         """The store has the stream ready, with these indices committed."""
         self.specs[spec.name] = spec
-        self.books[spec.name] = LeaseBook(committed, successes)
+        self.books[spec.name] = LeaseBook(committed, successes, self.config.leases_a_session)
         if len(committed):
             self._grace_ends = now + self.config.grace_s
         for peer, hello in self._opening.pop(spec.name, {}).items():
@@ -215,35 +231,55 @@ class SinkDelivery:
 
     def _admit(self, now: float, peer: bytes, hello: Hello) -> None:
         in_use = hello.session in self._sessions.by_number or self.credit.knows(hello.session)
-        why = hello_refusal(hello, self.specs, self.config.streams, in_use)
+        waiting = self._opening.get(hello.spec.name, {})
+        known = self.specs.get(hello.spec.name) or next((other.spec for other in waiting.values()), None)
+        why = hello_refusal(hello, known, self.config.streams, in_use)
         if why is not None:
             self._sessions.turn_away(peer, hello.session, *why)
             return
-        if hello.spec.name not in self.specs:
-            waiting = self._opening.setdefault(hello.spec.name, {})
-            if not waiting:
-                self._orders.append(OpenStream(hello.spec))
-            waiting[peer] = hello
+        window = self.credit.window(hello.spec.min_window_bytes)
+        if hello.spec.name not in self.specs and window <= self.config.credit_bytes:
+            self._wait_for_stream(peer, hello if known is None else msgspec.structs.replace(hello, spec=known))
+            return
+        if self.credit.is_burdened:
+            why_not = "too many small payload frames wait for the disk; come again"
+            self._sessions.turn_away(peer, hello.session, "too_many_producers", why_not)
             return
         credit = self.credit.open(hello.session, hello.spec.min_window_bytes)
         if not credit:
-            window = self.credit.window(hello.spec.min_window_bytes)
             text = (
                 f"a producer of this stream needs a window of {window} bytes and {self.credit.free_bytes} are left of "
                 f"{self.config.credit_bytes}; give the sink more memory or start fewer producers"
             )
             self._sessions.turn_away(peer, hello.session, "too_many_producers", text)
             return
-        session = Session(peer, hello.session, hello.producer, hello.spec.name, hello.goal, now)
+        session = Session(peer, hello.session, hello.producer, hello.spec.name, hello.goal, now, credit)
         self._sessions.open(session)
         self._welcome(session, hello.holding, credit)
         self._grant(now, session.stream)
+
+    def _wait_for_stream(self, peer: bytes, hello: Hello) -> None:
+        """Open the stream, and keep the Hello until that is done."""
+        name, most = hello.spec.name, self.config.max_streams
+        if name not in self._opening and len(self.specs) + len(self._opening) >= most:
+            text = f"stream {name!r} is not taken: the sink has {most} streams; its --max-streams"
+            self._sessions.turn_away(peer, hello.session, "unknown_stream", text)
+            return
+        others = [h for waiting in self._opening.values() for p, h in waiting.items() if p != peer]
+        indices = sum(len(other.holding) for other in others) + len(hello.holding)
+        if len(others) >= self.config.max_producers or (others and indices > MAX_WAITING_INDICES):
+            text = f"{len(others)} producers wait for streams that are being opened; come again"
+            self._sessions.turn_away(peer, hello.session, "too_many_producers", text)
+            return
+        if name not in self._opening:
+            self._orders.append(OpenStream(hello.spec))
+        self._opening.setdefault(name, {})[peer] = hello
 
     def _welcome(self, session: Session, holding: tuple[int, ...], credit: int) -> None:
         book = self.books[session.stream]
         claims: dict[Claim, list[int]] = {"leased": [], "pending": [], "committed": [], "lost": []}
         for index in dict.fromkeys(holding):
-            claims[book.claim(index, session.number, self._sessions.by_number)].append(index)
+            claims[book.claim(index, session.number, session.goal, self._sessions.by_number)].append(index)
         welcome = Welcome(
             session=0,
             epoch=self.epoch,
@@ -265,7 +301,7 @@ class SinkDelivery:
         """End a session; its leases are free, for the `_grant` that the caller must not forget."""
         self._sessions.close(session)
         self.credit.close(session.number)
-        self._orders += [Forget(episode.attempt) for episode in session.episodes.values()]
+        self._orders += [Forget(episode.attempt) for episode in session.episodes.values() if episode.steps]
         book = self.books[session.stream]
         book.release_all(session.number)
 
@@ -274,13 +310,15 @@ class SinkDelivery:
     def _dispatch(self, now: float, session: Session, message: FromProducer, sizes: tuple[int, ...]) -> None:
         if sizes and not self.credit.receive(session.number, sum(sizes)):
             raise _RefusalError("credit_exceeded", f"{sum(sizes)} payload bytes are more than the credit left")
+        if sum(sizes) and not self.credit.bear(session.number, len(sizes)):
+            raise self._drop(session, sizes, "unknown_session", "too many small payload frames wait for the disk")
         if sizes and not isinstance(message, Frames | Document | End):
             raise self._drop(session, sizes, "bad_message", f"{type(message).__name__} has no payload, found {sizes}")
         if any(size > MAX_FRAME_BYTES for size in sizes):
             raise self._drop(session, sizes, "bad_message", f"a payload frame is over {MAX_FRAME_BYTES} bytes")
         match message:
             case Want():
-                session.wants += message.count
+                session.wants = min(session.wants + message.count, MAX_HOLDING)
                 self._grant(now, session.stream)
             case Begin():
                 self._begin(session, message)
@@ -314,7 +352,7 @@ class SinkDelivery:
                 return  # sent before the refusal was heard
             raise _RefusalError("not_leased", f"index {message.index} is not leased to this session", message.index)
         before = session.episodes.get(message.index)
-        if before is not None:
+        if before is not None and before.steps:  # else the store has not heard of it
             self._orders.append(Forget(before.attempt))
         self._attempts += 1
         attempt = Attempt(self._attempts, session.stream, message.index, session.number, session.producer.name)
@@ -330,6 +368,11 @@ class SinkDelivery:
             check_frames(self.specs[session.stream], message, sizes, episode.steps)
         except EpisodeError as error:
             raise self._drop(session, sizes, "bad_message", str(error), message.index) from error
+        under_way = sum(other.steps for other in session.episodes.values()) + message.count
+        most = session.window // WINDOW_A_FRAME
+        if under_way * len(self.specs[session.stream].cameras) > most:
+            why = f"more than {most} frames are in episodes that have not ended; end some before others begin"
+            raise self._drop(session, sizes, "bad_message", why, message.index)
         episode.steps += message.count
         self._orders.append(Append(episode.attempt, message.first, message.count, sum(sizes)))
 
@@ -351,7 +394,7 @@ class SinkDelivery:
         if book.leases.get(index) != session.number:
             return  # it was refused or committed while Abandon was on its way
         episode = session.episodes.pop(index, None)
-        if episode is not None:
+        if episode is not None and episode.steps:
             self._orders.append(Forget(episode.attempt))
         book.release(index)
         self._grant(now, session.stream)
@@ -375,6 +418,11 @@ class SinkDelivery:
         if refusal.index is None:
             self._close(session)
             self._grant(now, session.stream)
+            return
+        if len(session.refused) >= MAX_HOLDING:
+            # An honest producer never gets here. This one may begin anew.
+            why = f"{MAX_HOLDING} indices were refused in this session; say Hello again"
+            self._refuse(now, session, _RefusalError("unknown_session", why))
             return
         session.refused.add(refusal.index)
         self._abandon(now, session, refusal.index)

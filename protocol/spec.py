@@ -26,6 +26,8 @@ MAX_CAMERAS = 16
 MAX_SIDE = 8192
 MAX_STEPS = 1_000_000
 MIN_WINDOW_BYTES = 256 * 1024
+# The sink keeps 16 bytes for each frame of an episode that has not ended: an eighth of the window at most.
+WINDOW_A_FRAME = 128
 # A document fits every window.
 MAX_DOCUMENT_BYTES = MIN_WINDOW_BYTES
 
@@ -34,6 +36,8 @@ DTYPES = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uin
 _PART = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _NAME = re.compile(rf"{_PART}(/{_PART}){{0,3}}")
 _CAMERA = re.compile(_PART)
+# The folder of a stream must never stand where a file of the dataset belongs.
+RESERVED_ENDINGS = (".h5", ".preparing", ".json", ".draft", ".lock")
 
 
 @cache
@@ -110,7 +114,8 @@ class StreamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def min_window_bytes(self) -> int:
         """The smallest credit window in which every message of this stream can be sent."""
-        return max(MIN_WINDOW_BYTES, self.max_step_frames_bytes, self.max_end_bytes)
+        whole_episode = WINDOW_A_FRAME * self.max_steps * len(self.cameras)
+        return max(MIN_WINDOW_BYTES, self.max_step_frames_bytes, self.max_end_bytes, whole_episode)
 
     def to_json(self) -> bytes:
         """Canonical JSON: keys sorted, so that equal specs give equal bytes."""
@@ -134,6 +139,12 @@ class StreamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"stream name {self.name!r}: expected one to four parts of letters, digits, '_', '-' or '.', "
                 "joined by '/', at most 128 characters, e.g. 'robosuite/PickPlaceCan'"
             )
+        for part in self.name.split("/"):
+            if part.endswith(RESERVED_ENDINGS):
+                raise SpecError(
+                    f"stream name {self.name!r}: {part!r} ends like a file of the dataset; no part may end in "
+                    f"{', '.join(RESERVED_ENDINGS)}"
+                )
         if not 0 < self.rate_hz < 1e6:
             raise SpecError(f"stream {self.name!r}: rate_hz {self.rate_hz} must be above 0 and below 1e6")
         if not 1 <= self.max_steps <= MAX_STEPS:

@@ -14,8 +14,10 @@ import tyro
 
 from protocol.errors import ConfigurationError, HeadraceError
 from protocol.sink_delivery import DeliveryConfig
+from sink.connections import ConnectionLimits
 from sink.daemon import Sink, SinkConfig
 from sink.disk import Disk
+from sink.resources import allow_files, plan_memory
 
 log = logging.getLogger("headrace.sink")
 
@@ -33,7 +35,7 @@ class SinkFlags:
     http: str | None = "127.0.0.1:9464"
     """HOST:PORT of /metrics, /healthz and /status; None for no HTTP."""
     memory_mib: int = 256
-    """Bound of all payload held in memory [MiB]."""
+    """Bound of this process' own memory [MiB]; payload may take what the program and its connections leave."""
     max_producers: int = 64
     """How many producers share that memory; each gets an equal window of credit."""
     shard_mib: int = 1024
@@ -42,6 +44,10 @@ class SinkFlags:
     """Silence after which a producer's indices are given to others [s]."""
     streams: tuple[str, ...] = ()
     """Take these streams only; all if empty."""
+    max_streams: int = 64
+    """How many streams, with those of the dataset; each reserves one shard on the disk."""
+    max_connections: int | None = None
+    """How many connections at once; None for 2 × max-producers + 16."""
     verbose: bool = False
     """Log every recorded failure too."""
 
@@ -76,18 +82,26 @@ def _stop_on_signals(sink: Sink) -> None:
 
 
 def _config(flags: SinkFlags) -> SinkConfig:
-    if flags.shard_mib < 1 or flags.memory_mib < 1 or flags.max_producers < 1:
-        raise ConfigurationError("--shard-mib, --memory-mib and --max-producers must be at least 1")
+    if min(flags.shard_mib, flags.memory_mib, flags.max_producers, flags.max_streams) < 1:
+        raise ConfigurationError("--shard-mib, --memory-mib, --max-producers and --max-streams must be at least 1")
+    if flags.max_connections is not None and flags.max_connections < flags.max_producers:
+        raise ConfigurationError(
+            f"--max-connections {flags.max_connections}: expected at least --max-producers {flags.max_producers}"
+        )
     if not 1.0 <= flags.lease_s <= 3600:
         raise ConfigurationError(f"--lease-s {flags.lease_s}: expected 1 to 3600 seconds")
+    plan = plan_memory(flags.memory_mib, flags.max_producers, flags.max_connections)
+    allow_files(plan.connections, flags.max_streams)
     delivery = DeliveryConfig(
-        credit_bytes=flags.memory_mib << 20,
+        credit_bytes=plan.credit_bytes,
         max_producers=flags.max_producers,
         heartbeat_s=min(1.0, flags.lease_s / 4),
         lease_s=flags.lease_s,
         streams=frozenset(flags.streams) or None,
+        max_streams=flags.max_streams,
     )
-    return SinkConfig(flags.data, flags.bind, flags.http, flags.shard_mib << 20, delivery, flags.keys)
+    limits = ConnectionLimits(plan.connections, flags.memory_mib << 20)
+    return SinkConfig(flags.data, flags.bind, flags.http, flags.shard_mib << 20, delivery, flags.keys, limits)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from protocol.messages import (
     PROTOCOL_VERSION,
     Outcome,
     Refused,
+    Welcome,
     decode_envelope,
     decode_from_producer,
     encode,
@@ -30,10 +31,12 @@ from protocol.orders import Append, Finish, Keep, OpenStream, Order
 from protocol.sink_delivery import DeliveryConfig, SinkDelivery
 from protocol.spec import MAX_FRAME_BYTES
 from sink.access import Access
+from sink.connections import ConnectionGuard, ConnectionLimits
 from sink.dataset import dataset_uuid, streams_on_disk
 from sink.disk import Disk
 from sink.endpoint import check_endpoint, check_http
 from sink.http import HttpServer, parse_address
+from sink.limited_log import LimitedLog
 from sink.lock import DirectoryLock
 from sink.metrics import Metrics
 from sink.notify import ServiceNotifier
@@ -58,6 +61,8 @@ _TICK_S = 0.5
 _DRAIN_LIMIT_S = 30.0
 # A disk that has been busy with one order for longer is worth a word.
 _DISK_HANGS_S = 5.0
+# libzmq reads so much at once; frames of up to this size share that memory.
+_BATCH_BYTES = 8192
 # Messages taken in one go before the writer's reports get their turn.
 _BURST = 256
 
@@ -67,6 +72,7 @@ class SinkConfig:
     """data: dataset directory. bind: ZeroMQ endpoint. http: HOST:PORT or None. shard_bytes: size of a shard's blob.
 
     keys: directory of `headrace keys`; None for anyone who reaches the endpoint.
+    connections: how many, and what they may keep in memory that the sink has not taken.
     """
 
     data: Path
@@ -75,6 +81,7 @@ class SinkConfig:
     shard_bytes: int = 1 << 30
     delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
     keys: Path | None = None
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
 
 
 class Sink:
@@ -90,6 +97,7 @@ class Sink:
         self.metrics = Metrics()
         self.metrics.credit.set(config.delivery.credit_bytes)
         self._access = Access(config.keys, self.metrics.rejected) if config.keys else None
+        self._log = LimitedLog(log)  # for what strangers cause
         self._stop_at: float | None = None
         self._notifier = ServiceNotifier(os.environ)
         self._notifier.starting(f"recovering {config.data}")
@@ -109,7 +117,11 @@ class Sink:
                 undo.callback(self._access.start(context).close)
             self._socket = context.socket(zmq.ROUTER)
             undo.callback(self._socket.close)
+            self._connections = ConnectionGuard(self._socket, config.connections, self.metrics)
+            undo.callback(self._connections.close)
             self._bind()
+            if config.bind.startswith("ipc://"):
+                os.chmod(config.bind.removeprefix("ipc://"), 0o600)  # whoever may connect may publish
             lock.say(self.endpoint)
             self.http_address: str | None = None
             if config.http:
@@ -227,6 +239,7 @@ class Sink:
     def _receive(self, frames: list[Any]) -> None:
         now = time.monotonic()
         peer = frames[0].bytes
+        self._connections.took(peer, frames[0].get(zmq.SRCFD), sum(map(len, frames)), len(frames))
         if len(frames) < 2:
             return  # no header, so nobody to answer
         if self._access is not None and not self._access.admits(peer, frames[1]):
@@ -237,7 +250,8 @@ class Sink:
         except ProtocolError as error:
             self._submit(self._reject_undecodable(now, peer, header, str(error)))
             return
-        payload = [frame.buffer for frame in frames[2:]]
+        # A small frame would keep the whole batch alive that libzmq read it with.
+        payload = [frame.buffer if len(frame) > _BATCH_BYTES else frame.bytes for frame in frames[2:]]
         self.metrics.messages.labels(type(message).__name__).inc()
         orders = self.delivery.receive(now, peer, message, tuple(map(len, payload)))
         self._submit(orders, payload)
@@ -249,7 +263,7 @@ class Sink:
             envelope = known.number, None
         if envelope is None:
             # Nobody to answer: without a session number, nobody would know that it is the answer.
-            log.warning("dropped a message of %s: %s", peer.hex()[:12], why)
+            self._log.warning("dropped", "dropped a message of %s: %s", peer.hex()[:12], why)
             self.metrics.refused.labels("bad_message").inc()
             return []
         session, version = envelope
@@ -279,12 +293,13 @@ class Sink:
                 totals.episodes, totals.successes = len(report.committed), len(report.successes)
                 self._submit(self.delivery.stream_opened(now, report.spec, report.committed, report.successes))
             case OpenFailed():
-                log.error("stream %s: %s", report.stream, report.why)
+                self._log.warning("storage", "stream %s: %s", report.stream, report.why)
                 self.delivery.stream_failed(report.stream, report.why)
             case CommittedEpisode():
                 self._committed(now, report)
             case Rejected():
-                log.warning("%s of %s: %s", report.attempt.stream, report.attempt.producer, report.why)
+                attempt = report.attempt
+                self._log.warning("rejected", "%s of %s: %s", attempt.stream, attempt.producer, report.why)
                 self.delivery.rejected(now, report.attempt, report.code, report.why)
             case Consumed():
                 self._consumed(report)
@@ -330,9 +345,12 @@ class Sink:
             if isinstance(message, Refused):
                 self.metrics.refused.labels(message.code).inc()
                 if message.code != "unknown_session":
-                    log.warning("refused %s: %s: %s", peer.hex()[:12], message.code, message.why)
+                    kind = f"refused: {message.code}"
+                    self._log.warning(kind, "refused %s: %s: %s", peer.hex()[:12], message.code, message.why)
+            header = encode(message)
+            self._connections.answered(peer, len(header), message.credit if isinstance(message, Welcome) else 0)
             try:
-                self._socket.send_multipart([peer, encode(message)], zmq.NOBLOCK)
+                self._socket.send_multipart([peer, header], zmq.NOBLOCK)
             except zmq.ZMQError as error:
                 # EHOSTUNREACH: the producer is gone. EAGAIN: it does not read. Either way it will notice the gap
                 # in `seq` and say Hello again.
@@ -341,6 +359,8 @@ class Sink:
                 self.metrics.unreachable.inc()
 
     def _refresh(self, now: float) -> None:
+        self._connections.serves(self.delivery.sessions)
+        self._log.flush()
         self.board.refresh(now, self.delivery)
         self.metrics.producers.set(len(self.delivery.sessions))
         self.metrics.in_flight.set(self.delivery.credit.in_flight_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
 import msgspec
@@ -33,9 +34,8 @@ class EpisodeUnderWay:
         self.attempt = attempt
         self.shard = shard
         self._spec = spec
-        self._offsets: list[int] = []
-        self._sizes: list[int] = []
-        self._checksums: list[int] = []
+        # 16 bytes a frame, where lists of int would take 120: an episode may have millions.
+        self._offsets, self._sizes, self._checksums = array("Q"), array("I"), array("I")
         shard.open_episodes += 1
 
     @property

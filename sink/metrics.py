@@ -24,6 +24,8 @@ class Metrics:
         self.rejected = self._counter("rejected", "Connections and messages that the keys do not allow", ["reason"])
         self.messages = self._counter("messages", "Messages received", ["type"])
         self.unreachable = self._counter("unreachable", "Messages to producers that were gone", [])
+        self.cut = self._counter("connections_cut", "Connections that were cut off", ["reason"])
+        self.connections = self._gauge("connections", "Open connections of producers", [])
         self.producers = self._gauge("producers", "Producers with an open session", [])
         self.leases = self._gauge("leases", "Indices leased out", ["stream"])
         self.in_flight = self._gauge("in_flight_bytes", "Payload bytes in memory", [])

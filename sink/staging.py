@@ -25,7 +25,7 @@ class Staging:
         """fd: opened with `Disk.open_direct`. base: offset of the blob in the file, a multiple of PAGE."""
         assert base % PAGE == 0, base
         self._disk, self._fd, self._base = disk, fd, base
-        self._memory = memoryview(mmap.mmap(-1, STAGE_BYTES))
+        self._memory = memoryview(mmap.mmap(-1, STAGE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         self._start = -(-tail // PAGE) * PAGE  # in the blob, of the first byte of the memory
         self._used = 0
 

@@ -132,8 +132,17 @@ class StreamStore:
         """Remember a document, whose SHA-256 is right, until episodes refer to it."""
         self._documents.pop(sha256, None)
         self._documents[sha256] = data
-        while sum(map(len, self._documents.values())) > MAX_DOCUMENTS_BYTES:
-            self._documents.pop(next(iter(self._documents)))
+        while self.documents_bytes > MAX_DOCUMENTS_BYTES:
+            self.drop_document()
+
+    @property
+    def documents_bytes(self) -> int:
+        """What the documents in memory take."""
+        return sum(map(len, self._documents.values()))
+
+    def drop_document(self) -> None:
+        """Drop the least recently sent."""
+        self._documents.pop(next(iter(self._documents)))
 
     def append(self, attempt: Attempt, frames: Sequence[Buffer]) -> None:
         """Write frames. Raises RejectedError, NotReadyError."""

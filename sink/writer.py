@@ -26,6 +26,7 @@ from protocol.orders import Append, Attempt, Finish, Forget, Keep, OpenStream, O
 from protocol.spec import StreamSpec
 from sink.disk import Disk
 from sink.episode import RejectedError
+from sink.limited_log import LimitedLog
 from sink.reports import (
     CommitDone,
     CommittedEpisode,
@@ -46,6 +47,7 @@ log = logging.getLogger("headrace.sink")
 MAX_GROUP = 64
 MAX_GROUP_DELAY_S = 0.05
 RETRY_FULL_DISK_S = 2.0
+MAX_ALL_DOCUMENTS_BYTES = 32 << 20
 
 
 @dataclass
@@ -72,6 +74,7 @@ class Writer:
         self._stopping = False
         # When the thread took up what it is doing now (monotonic); None while it waits for orders.
         self._busy_since: float | None = None
+        self._log = LimitedLog(log)  # for what strangers cause
         self._dead: set[int] = set()
         self._group: list[tuple[_Item, Finish]] = []
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -213,8 +216,12 @@ class Writer:
     def _keep(self, order: Keep, document: bytes) -> None:
         if hashlib.sha256(document).hexdigest() == order.sha256:
             self._stores[order.stream].keep_document(order.sha256, document)
+            # Of all streams together: the one that has the most gives way, so that no stream can drive out another.
+            while sum(store.documents_bytes for store in self._stores.values()) > MAX_ALL_DOCUMENTS_BYTES:
+                max(self._stores.values(), key=lambda store: store.documents_bytes).drop_document()
         else:  # the End that refers to it will be rejected
-            log.warning("%s: a document came that is not %s; it was dropped", order.stream, order.sha256)
+            text = "%s: a document came that is not %s; it was dropped"
+            self._log.warning("document", text, order.stream, order.sha256)
         self._report(Consumed(order.stream, order.session, order.size, 0))
 
     def _append(self, order: Append, item: _Item) -> None:

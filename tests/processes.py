@@ -100,7 +100,7 @@ class SinkProcess(Process):
     """`python -m sink`, ready to take producers."""
 
     def __init__(self, data: Path, *flags: str, bind: str = "tcp://127.0.0.1:0", http: str = "127.0.0.1:0") -> None:
-        small = ("--shard-mib", "1", "--memory-mib", "32", "--max-producers", "16", "--lease-s", "2")
+        small = ("--shard-mib", "1", "--memory-mib", "160", "--max-producers", "16", "--lease-s", "2")
         super().__init__("-m", "sink", "--data", data, "--bind", bind, "--http", http, *small, *flags)
 
     def ready(self) -> SinkProcess:

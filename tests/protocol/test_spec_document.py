@@ -23,7 +23,7 @@ from msgspec import inspect
 
 from deploy import key_files
 from producers.publisher import Publisher
-from protocol import jpeg, layout, messages
+from protocol import jpeg, layout, lease_book, messages, sink_delivery
 from protocol.checksum import episode_checksum, frame_checksum, metadata_checksum, row_checksum, rows_checksum
 from protocol.messages import FromProducer, FromSink, Goal, Outcome, Producer, RefusalCode
 from protocol.orders import Attempt
@@ -40,16 +40,20 @@ from protocol.spec import (
     MAX_SPEC_BYTES,
     MAX_STEPS,
     MIN_WINDOW_BYTES,
+    RESERVED_ENDINGS,
+    WINDOW_A_FRAME,
     Camera,
     Column,
     StreamSpec,
 )
-from sink import daemon, shard_file, writer
+from sink import connections, daemon, shard_file, writer
 from sink.__main__ import SinkFlags
+from sink.connections import ConnectionLimits
 from sink.daemon import Sink, SinkConfig
 from sink.dataset import dataset_uuid
 from sink.disk import Disk
 from sink.lock import DirectoryLock
+from sink.resources import plan_memory
 from sink.stream_store import StreamStore, plan_capacity
 
 TEXT = (Path(messages.__file__).parent / "SPEC.md").read_text()
@@ -296,6 +300,16 @@ def test_every_limit_has_its_number() -> None:
         "documents of a shard": plan_capacity(DEMO, 1 << 20).documents,
         "alignment in a shard [bytes]": shard_file._ALIGNMENT,
         "episodes in a group": writer.MAX_GROUP,
+        "window for each frame of an episode under way [bytes]": WINDOW_A_FRAME,
+        "leases of all sessions": DeliveryConfig().max_leases,
+        "ranges of taken indices of a stream": lease_book.MAX_FRAGMENTS,
+        "an index of `holding` above the lowest free one": lease_book.MAX_AHEAD,
+        "indices in `holding` of all that wait for a stream": sink_delivery.MAX_WAITING_INDICES,
+        "bytes waiting on a connection without a session": connections.STRANGER_BYTES,
+        "bytes waiting on a connection beside its window": connections.HEADER_BYTES,
+        "bytes waiting on all connections without a session": connections.STRANGERS_BYTES,
+        "answers waiting for one connection [bytes]": connections.UNREAD_BYTES,
+        "documents in memory, of all streams [bytes]": writer.MAX_ALL_DOCUMENTS_BYTES,
     }
     assert {row["limit"]: int(row["value"]) for row in table_with("limit", "value")} == expected
 
@@ -313,9 +327,15 @@ def test_limits_are_the_same_wherever_they_are_named() -> None:
 
 def test_defaults_and_times() -> None:
     config, flags = DeliveryConfig(), SinkFlags(Path())
-    assert flags.memory_mib << 20 == config.credit_bytes
-    assert f"{config.credit_bytes} bytes of memory for payload, {config.max_producers} producers" in TEXT
-    assert f"a lease of {config.lease_s:g} s,\na heartbeat of {config.heartbeat_s:g} s" in TEXT
+    plan = plan_memory(flags.memory_mib, flags.max_producers, flags.max_connections)
+    assert (flags.max_producers, flags.max_streams) == (config.max_producers, config.max_streams)
+    assert plan.connections == ConnectionLimits().connections
+    assert f"{flags.memory_mib << 20} bytes of memory for the process, {config.max_producers} producers" in TEXT
+    assert f"{config.max_streams} streams,\n{plan.connections} connections" in TEXT
+    assert (config.leases_a_session, connections.SILENCE_S) == (256, 30)
+    for ending in RESERVED_ENDINGS:
+        assert f"`{ending}`" in TEXT
+    assert f"a lease of {config.lease_s:g} s, a heartbeat of {config.heartbeat_s:g} s" in TEXT
     assert f"shards of {flags.shard_mib << 20} bytes of blob" in TEXT
     times = [row["seconds"] for row in table_with("who", "what", "seconds")]
     assert times == [
@@ -334,6 +354,7 @@ def test_the_formulas_for_sizes() -> None:
     assert block
     for spec in (DEMO, StreamSpec("s", 1.0, 5000, (Column("x", "float64", (100,)),), (Camera("c", 4000, 4000),))):
         known = {"row_bytes": spec.row_bytes, "raw_step_bytes": spec.raw_step_bytes, "max_steps": spec.max_steps}
+        known["cameras"] = len(spec.cameras)
         for name in ("max_step_frames_bytes", "max_end_bytes", "min_window_bytes"):
             formula = re.search(rf"^{name} += (.*?)(?:  .*)?$", block[0], re.MULTILINE)
             assert formula, name

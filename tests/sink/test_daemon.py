@@ -742,7 +742,9 @@ def test_sigint_ends_with_status_0_also_when_nothing_ever_came(tmp_path: Path) -
     [
         (("--bind", "tcp://0.0.0.0:0"), "can be reached from other machines"),
         (("--lease-s", "0"), "--lease-s 0.0: expected 1 to 3600 seconds"),
-        (("--shard-mib", "0"), "--shard-mib, --memory-mib and --max-producers must be at least 1"),
+        (("--shard-mib", "0"), "--shard-mib, --memory-mib, --max-producers and --max-streams must be at least 1"),
+        (("--memory-mib", "90"), "--memory-mib 90 is too little"),
+        (("--max-connections", "3"), "--max-connections 3: expected at least --max-producers 16"),
     ],
 )
 def test_a_wrong_flag_ends_the_program_with_one_sentence(tmp_path: Path, flags: Sequence[str], why: str) -> None:

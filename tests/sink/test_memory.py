@@ -1,8 +1,10 @@
-"""The sink's memory is bounded by its credit, however fast producers are and however slow the disk is."""
+"""The sink's memory stays below --memory-mib, however fast producers are and however slow the disk is."""
 
 from __future__ import annotations
 
 import json
+import re
+import resource
 import threading
 import urllib.request
 from pathlib import Path
@@ -12,15 +14,22 @@ import numpy as np
 import pytest
 
 from producers.publisher import Goal, Publisher, PublisherConfig
+from protocol.errors import ConfigurationError
 from protocol.jpeg import encode
-from protocol.spec import Camera, Column
+from protocol.spec import MIN_WINDOW_BYTES, Camera, Column
+from sink.resources import (
+    CONNECTION_BYTES,
+    PAYLOAD_SHARE,
+    PROGRAM_BYTES,
+    SPARE_FILES,
+    allow_files,
+    plan_memory,
+)
 from tests.fakes import counting_spec
 from tests.processes import Process, wait_until
 
 MIB = 1 << 20
-CREDIT_MIB = 8
-# Beside the payload: libzmq's and the interpreter's own buffers, HTTP threads, pages that malloc keeps.
-SLACK = 16 * MIB
+MEMORY_MIB = 112
 PUSHED = 96 * MIB
 
 
@@ -32,7 +41,7 @@ class SlowSink(Process):
         self.gate.touch()
         super().__init__(
             "-m", "sink.bench.stalled", self.gate, "--data", root / "data", "--bind", "tcp://127.0.0.1:0",
-            "--http", "127.0.0.1:0", "--memory-mib", str(CREDIT_MIB), "--max-producers", "2", "--shard-mib", "256",
+            "--http", "127.0.0.1:0", "--memory-mib", str(MEMORY_MIB), "--max-producers", "2", "--shard-mib", "256",
         )  # fmt: skip
         match = self.says(r"READY: data .*, producers at (\S+), http (\S+)")
         self.endpoint, self.http = match[1], match[2]
@@ -70,7 +79,7 @@ def test_a_fast_producer_and_a_slow_disk_fill_no_memory(tmp_path: Path) -> None:
                     for _ in range(steps):
                         episode.step({"action": np.zeros(3)}, {"front": frame})
                     episode.finish(True)
-            window = CREDIT_MIB * MIB // 2
+            window = plan_memory(MEMORY_MIB, 2, None).credit_bytes // 2
             wait_until(lambda: sink.in_flight() > window - 2 * MIB, "the window is used up")
             assert publisher.committed == 0
             assert publisher._machine.unacknowledged_bytes > 0.9 * PUSHED
@@ -81,5 +90,33 @@ def test_a_fast_producer_and_a_slow_disk_fill_no_memory(tmp_path: Path) -> None:
             ended.set()
             watcher.join()
         assert publisher.committed == 4
-        assert max(highest) - before < CREDIT_MIB * MIB + SLACK, f"{(max(highest) - before) / MIB:.1f} MiB more"
-        assert CREDIT_MIB * MIB + SLACK < PUSHED / 3  # or this test shows nothing
+        assert max(highest) < MEMORY_MIB * MIB, f"{max(highest) / MIB:.1f} MiB"
+        assert before + PUSHED > MEMORY_MIB * MIB  # or this test shows nothing
+
+
+def test_memory_is_divided_so_that_the_parts_make_the_whole() -> None:
+    plan = plan_memory(1024, 100, None)
+    assert plan.connections == 216
+    reserve = PROGRAM_BYTES + plan.connections * CONNECTION_BYTES
+    assert plan.credit_bytes / PAYLOAD_SHARE + reserve == pytest.approx(1024 * MIB)
+
+
+def test_the_error_names_a_size_that_is_enough() -> None:
+    with pytest.raises(ConfigurationError, match="--memory-mib 256 is too little") as caught:
+        plan_memory(256, 1000, None)
+    needed = int(re.search(r"at least (\d+)", str(caught.value))[1])  # type: ignore[index]
+    assert plan_memory(needed, 1000, None).credit_bytes >= 1000 * MIN_WINDOW_BYTES
+    with pytest.raises(ConfigurationError):
+        plan_memory(needed - 1, 1000, None)
+
+
+def test_files_are_allowed_as_far_as_the_system_lets_us() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (300, before[1]))
+        allow_files(connections=200, streams=10)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (200 + 40 + SPARE_FILES, before[1])
+        with pytest.raises(ConfigurationError, match="raise `ulimit -n`"):
+            allow_files(connections=1 << 40, streams=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

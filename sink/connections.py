@@ -1,0 +1,286 @@
+"""Watches the connections of a ROUTER, because libzmq takes what comes before anyone can say no.
+
+Theory of operation. libzmq hands a multipart message over when its last frame is there, and has no limit on the number
+of frames: a client that never sends the last one would fill the memory of the sink with something that the sink never
+sees. So a thread compares, for each connection, what the kernel has received (TCP_INFO) with what the sink has taken.
+The difference lies in the kernel or in libzmq. An honest client keeps it below its credit window and some headers; who
+exceeds that is cut off: `shutdown`, then libzmq closes the connection itself, and frees what it had gathered.
+
+A frame without bytes takes 2 bytes on the wire and 64 in libzmq. So the process' own memory is watched too: near its
+bound the connection with the most bytes waiting goes, and the next, until there is room again.
+
+The other direction likewise: answers that a client does not fetch.
+
+A connection is known by its descriptor. The number may be used again at once after libzmq has closed it; the inode of
+the socket tells the two apart. In the moment between this look and `shutdown` the wrong connection could still be hit.
+Its producer says Hello again.
+
+Unix sockets have no TCP_INFO: for ipc endpoints only number, silence and memory are bounded, and the socket's file can
+be used by its owner only.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from sink.limited_log import LimitedLog
+from sink.metrics import Metrics
+from sink.process_memory import OwnMemory
+
+log = logging.getLogger("headrace.sink")
+
+# Of a client that has no session: a Hello with 64 columns, 16 cameras and 4096 indices takes half of it.
+STRANGER_BYTES = 256 * 1024
+# Beside the credit window of a client that has one: headers, of which one may take 1 MiB.
+HEADER_BYTES = 2 << 20
+# Answers that wait for a client that does not read.
+UNREAD_BYTES = 4 << 20
+# All connections without a window together.
+STRANGERS_BYTES = 8 << 20
+# A frame of the wire has 2 to 9 bytes before it, with CURVE about 40.
+FRAME_OVERHEAD = 64
+# Without a session for so long: somebody else may need the place.
+SILENCE_S = 30.0
+HANDSHAKE_MS = 10_000
+_LOOK_MS = 10
+_SCAN_S = 0.1
+_GROWTH = 4 << 20
+_TCP_INFO = struct.Struct("<120xQQ")
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """connections: how many at once. memory_bytes: bound of the process' own memory, or None."""
+
+    connections: int = 144
+    memory_bytes: int | None = None
+    silence_s: float = SILENCE_S
+
+
+@dataclass
+class _Connection:
+    fd: int
+    inode: int
+    last_served: float
+    taken_before: int
+    sent_before: int
+    window: int = 0
+    waiting: int = 0  # bytes that came and were not taken
+    unread: int = 0  # bytes that were sent and not acknowledged by the peer's kernel
+    cut: bool = False
+
+
+class ConnectionGuard:
+    """Made before the socket is bound. `took`, `answered` and `serves` are for the thread that owns the socket."""
+
+    def __init__(self, router: zmq.Socket[bytes], limits: ConnectionLimits, metrics: Metrics) -> None:
+        self._limits, self._metrics, self._router = limits, metrics, router
+        router.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        address = f"inproc://connections-{id(self)}"
+        router.monitor(address, zmq.EVENT_ACCEPTED)
+        self._events = router.context.socket(zmq.PAIR)
+        self._events.set(zmq.LINGER, 0)
+        self._events.connect(address)
+        self._taken: dict[int, int] = {}  # by descriptor, ever; written by the socket's thread only
+        self._sent: dict[int, int] = {}
+        self._windows: dict[int, int] = {}
+        self._served: frozenset[int] = frozenset()
+        self._peers: dict[bytes, int] = {}
+        self._connections: dict[int, _Connection] = {}
+        self._memory = OwnMemory()
+        self._memory_then = self._memory.read()
+        self._next_scan = 0.0
+        self._log = LimitedLog(log)
+        self._closing = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="connections", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching. Before the socket is closed."""
+        self._router.monitor(None, 0)  # None is how libzmq spells it
+        self._closing.set()
+        self._thread.join()
+        self._memory.close()
+
+    # --- the socket's thread ----------------------------------------------------------------------------------
+
+    def took(self, peer: bytes, fd: int, size: int, frames: int) -> None:
+        """A message of `frames` frames and `size` bytes in all was taken from this connection."""
+        self._peers[peer] = fd
+        self._taken[fd] = self._taken.get(fd, 0) + size + FRAME_OVERHEAD * frames
+
+    def answered(self, peer: bytes, size: int, window: int = 0) -> None:
+        """`size` bytes were handed to libzmq for this peer. window: what a Welcome gave."""
+        fd = self._peers.get(peer)
+        if fd is not None:
+            self._sent[fd] = self._sent.get(fd, 0) + size
+            if window > self._windows.get(fd, 0):
+                self._windows[fd] = window
+
+    def serves(self, peers: Iterable[bytes]) -> None:
+        """These have a session now. To be called every second or so."""
+        if self._error is not None:
+            raise self._error
+        self._peers = {peer: self._peers[peer] for peer in peers if peer in self._peers}
+        self._served = frozenset(self._peers.values())
+        self._log.flush()
+
+    # --- the thread of the guard ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._closing.is_set():
+                if self._events.poll(_LOOK_MS):
+                    self._accept()
+                memory = self._memory.read()
+                self._memory_then = min(self._memory_then, memory)
+                if time.monotonic() >= self._next_scan or memory - self._memory_then > _GROWTH:
+                    self._scan(time.monotonic())
+        except BaseException as error:  # raised by the socket's thread, which must not go on without a guard
+            self._error = error
+        finally:
+            self._events.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                event = recv_monitor_message(self._events, zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            fd = event["value"]
+            inode = _inode(fd)
+            if event["event"] != zmq.EVENT_ACCEPTED or inode is None:
+                continue
+            self._windows.pop(fd, None)
+            now, taken, sent = time.monotonic(), self._taken.get(fd, 0), self._sent.get(fd, 0)
+            self._connections.pop(fd, None)  # to its new place: they are in the order of their coming
+            self._connections[fd] = _Connection(fd, inode, now, taken, sent)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        open_now = [c for c in self._connections.values() if not c.cut]
+        if len(open_now) <= self._limits.connections:
+            return
+        open_now = [c for c in open_now if _inode(c.fd) == c.inode]
+        too_many = len(open_now) - self._limits.connections
+        # Who has a session stays. Of the others the oldest has had the most time to get one.
+        open_now.sort(key=lambda c: c.fd in self._served)
+        for connection in open_now[: max(too_many, 0)]:
+            why = f"there are more than {self._limits.connections}; --max-connections"
+            self._cut(connection, "too_many", why)
+
+    def _scan(self, now: float) -> None:
+        self._next_scan = now + _SCAN_S
+        for connection in list(self._connections.values()):
+            if not self._measure(connection):
+                del self._connections[connection.fd]
+            elif connection.fd in self._served:
+                connection.last_served = now
+        here = [c for c in self._connections.values() if not c.cut]
+        self._metrics.connections.set(len(here))
+        for connection in here:
+            self._judge(connection, now)
+        strangers = sorted((c for c in here if not c.cut and not c.window), key=lambda c: -c.waiting)
+        total = sum(c.waiting for c in strangers)
+        for connection in strangers:
+            if total <= STRANGERS_BYTES:
+                break
+            total -= connection.waiting
+            self._cut(connection, "backlog", f"clients without a session have more than {STRANGERS_BYTES} bytes here")
+        self._relieve(here)
+        self._memory_then = self._memory.read()
+
+    def _judge(self, connection: _Connection, now: float) -> None:
+        most = connection.window + HEADER_BYTES if connection.window else STRANGER_BYTES
+        if connection.waiting > most:
+            why = f"{connection.waiting} bytes came that make no whole messages; expected at most {most}"
+            self._cut(connection, "backlog", why)
+        elif connection.unread > UNREAD_BYTES:
+            self._cut(connection, "unread", f"it does not read: {connection.unread} bytes wait for it")
+        elif now - connection.last_served > self._limits.silence_s:
+            self._cut(connection, "silent", f"it has had no session for {self._limits.silence_s:g} s")
+
+    def _relieve(self, here: list[_Connection]) -> None:
+        """Near the bound of the memory, cut off who has the most waiting; one at a time, and see."""
+        bound = self._limits.memory_bytes
+        if bound is None or self._memory.read() < bound - bound // 8:
+            return
+        self._memory.give_back()
+        memory = self._memory.read()
+        worst = max((c for c in here if not c.cut), key=lambda c: max(c.waiting, c.unread), default=None)
+        if memory < bound - bound // 8 or worst is None:
+            return
+        if max(worst.waiting, worst.unread) > STRANGER_BYTES // 8:
+            self._cut(worst, "memory", f"{worst.waiting} bytes wait, and {memory} of {bound} bytes of memory are used")
+
+    def _measure(self, connection: _Connection) -> bool:
+        """Compare the kernel's counts with ours. False: the connection is gone."""
+        fd = connection.fd
+        if _inode(fd) != connection.inode:
+            return False
+        connection.window = max(connection.window, self._windows.get(fd, 0))
+        try:
+            with _borrowed(fd) as stream:
+                if stream.family == socket.AF_UNIX:
+                    return True
+                acknowledged, received = _TCP_INFO.unpack_from(
+                    stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+                )
+        except OSError as error:
+            if error.errno in (errno.EBADF, errno.ENOTSOCK, errno.EOPNOTSUPP):
+                return False
+            raise
+        # What is taken counts with more overhead than it had, so the account is set straight whenever it is even.
+        waiting = received - (self._taken.get(fd, 0) - connection.taken_before)
+        connection.taken_before += min(waiting, 0)
+        connection.waiting = max(waiting, 0)
+        unread = self._sent.get(fd, 0) - connection.sent_before - acknowledged
+        connection.sent_before += min(unread, 0)
+        connection.unread = max(unread, 0)
+        return True
+
+    def _cut(self, connection: _Connection, reason: str, why: str) -> None:
+        connection.cut = True
+        if _inode(connection.fd) != connection.inode:
+            return
+        peer = "a local process"
+        try:
+            with _borrowed(connection.fd) as stream:
+                if stream.family != socket.AF_UNIX:
+                    peer = str(stream.getpeername()[0])
+                stream.shutdown(socket.SHUT_RDWR)
+        except OSError as error:
+            if error.errno not in (errno.EBADF, errno.ENOTSOCK, errno.ENOTCONN):
+                raise
+        self._metrics.cut.labels(reason).inc()
+        self._log.warning(f"a connection was cut: {reason}", "cut a connection from %s: %s", peer, why)
+
+
+def _inode(fd: int) -> int | None:
+    try:
+        return os.fstat(fd).st_ino
+    except OSError:
+        return None
+
+
+@contextmanager
+def _borrowed(fd: int) -> Iterator[socket.socket]:
+    """The socket of a descriptor that libzmq owns and closes."""
+    stream = socket.socket(fileno=fd)
+    try:
+        yield stream
+    finally:
+        stream.detach()

@@ -1,0 +1,167 @@
+"""Nobody fills the sink's memory with messages that never end, or its places with silence."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from producers.publisher import Goal, Publisher
+from protocol.messages import Ping, Welcome
+from sink.connections import ConnectionLimits
+from sink.http import MAX_CONNECTIONS
+from sink.limited_log import PER_WINDOW, LimitedLog
+from tests.fakes import counting_spec, publish
+from tests.live_sink import RunSink
+from tests.processes import Process, SinkProcess, wait_until
+from tests.raw_producer import RawProducer
+from tests.sink.endless_client import connect
+
+MIB = 1 << 20
+BOUND_MIB = 160
+
+
+@contextmanager
+def most_memory(sink: SinkProcess) -> Iterator[list[int]]:
+    """The most that the sink had while the body ran."""
+    most, ended = [0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.005):
+            most[0] = max(most[0], sink.memory())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield most
+    finally:
+        ended.set()
+        watcher.join()
+
+
+@pytest.mark.parametrize("frame_bytes", [4 * MIB, 100_000, 1000, 0])
+def test_a_message_that_never_ends_fills_no_memory(tmp_path: Path, frame_bytes: int) -> None:
+    with SinkProcess(tmp_path / "data", "--memory-mib", str(BOUND_MIB)) as sink:
+        sink.ready()
+        port = sink.endpoint.rpartition(":")[2]
+        arguments = ("-m", "tests.sink.endless_client", port, str(frame_bytes), "1.5")
+        with most_memory(sink) as most, Publisher(sink.endpoint, counting_spec(), Goal(end=8)) as publisher:
+            attackers = [Process(*arguments) for _ in range(2)]
+            for index in publisher.leases():
+                publish(publisher, index)
+            assert publisher.committed == 8
+            for attacker in attackers:
+                assert attacker.wait() == 0, attacker.output
+                assert int(attacker.says(r"CUT (\d+)")[1]) >= 1
+        assert most[0] < BOUND_MIB * MIB
+        assert sink.terminate() == 0
+
+
+def test_who_has_a_session_keeps_its_place_and_others_make_room(run_sink: RunSink) -> None:
+    sink = run_sink(connections=ConnectionLimits(connections=4))
+    port = int(sink.endpoint.rpartition(":")[2])
+    with RawProducer(sink.endpoint) as honest:
+        honest.lease()
+        wait_until(lambda: len(sink._connections._served) == 1, "the guard knows who is served")
+        others = [connect(port) for _ in range(8)]
+        try:
+            wait_until(lambda: sum(map(_ended, others)) == 5, "all but three are cut off")
+            assert [_ended(other) for other in others] == [True] * 5 + [False] * 3  # the oldest go first
+            honest.next_lease()
+        finally:
+            for other in others:
+                other.close()
+
+
+def test_who_says_nothing_makes_room(run_sink: RunSink) -> None:
+    sink = run_sink(connections=ConnectionLimits(silence_s=2.0))
+    with RawProducer(sink.endpoint) as honest:
+        honest.lease()
+        with connect(int(sink.endpoint.rpartition(":")[2])) as silent:
+            wait_until(lambda: honest.send(Ping(session=0)) or _ended(silent), "the silent one is cut off")
+        honest.next_lease()
+        assert sink.metrics.cut.labels("silent")._value.get() == 1
+
+
+def test_whole_messages_of_any_number_are_no_reason_to_be_cut(run_sink: RunSink) -> None:
+    """The bytes that libzmq adds on the wire do not gather in the account."""
+    sink = run_sink()
+    with RawProducer(sink.endpoint) as honest:
+        honest.hello()
+        honest.hear(Welcome)
+        for _ in range(20):
+            for _ in range(1000):
+                honest.send(Ping(session=0))
+            honest.next_lease()
+        (connection,) = sink._connections._connections.values()
+        wait_until(lambda: connection.waiting == 0, "the account is even")
+        assert not connection.cut
+
+
+def test_the_file_of_an_ipc_endpoint_is_for_its_owner(run_sink: RunSink, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    run_sink(bind=f"ipc://{path}")
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    with RawProducer(f"ipc://{path}") as honest:
+        honest.lease()
+
+
+def _ended(stream: socket.socket) -> bool:
+    """The other side has closed."""
+    stream.setblocking(False)
+    try:
+        while stream.recv(4096):
+            pass
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warning(self, text: str, *arguments: object) -> None:
+        self.lines.append(text % arguments)
+
+
+def test_warnings_about_strangers_are_few_and_plain() -> None:
+    lines = _Lines()
+    limited = LimitedLog(lines)  # type: ignore[arg-type]
+    for number in range(1000):
+        limited.warning("kind", "from %s", f"\x1b[31m\n{number}")
+    limited.warning("other", "%s", "x" * 100_000)
+    assert len(lines.lines) == PER_WINDOW + 1
+    assert lines.lines[3] == "from \\x1b[31m\\n3"
+    assert max(map(len, lines.lines)) <= 1000
+    limited.flush(at_once=True)
+    assert lines.lines[-1] == f"{1000 - PER_WINDOW} more of this kind were not logged one by one: kind"
+
+
+def test_http_has_few_places_and_gives_them_back(run_sink: RunSink) -> None:
+    sink = run_sink()
+    assert sink.http_address
+    host, _, port = sink.http_address.partition(":")
+    silent = [socket.create_connection((host, int(port)), 5) for _ in range(MAX_CONNECTIONS + 3)]
+    try:
+        wait_until(lambda: sum(map(_ended, silent)) == 3, "three are too many")
+    finally:
+        for stream in silent:
+            stream.close()
+
+    def answers() -> bool:
+        with socket.create_connection((host, int(port)), 5) as stream:
+            try:
+                stream.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+                return b"200 OK" in stream.recv(1000)
+            except ConnectionError:  # it was closed at once: no place yet
+                return False
+
+    wait_until(answers, "there is a place again")

@@ -1,0 +1,5 @@
+"""These tests run real sinks."""
+
+from tests.live_sink import run_sink
+
+__all__ = ["run_sink"]
