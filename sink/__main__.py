@@ -37,6 +37,9 @@ class SinkFlags:
     """How many producers share that memory; each gets an equal window of credit."""
     shard_mib: int = 1024
     """Size of one shard's blob [MiB]; this much disk is reserved at once."""
+    quota_mib: int | None = None
+    """Disk that all of --data may take [MiB], to share one with others; None for all that is free. What does not fit
+    waits: producers keep it, and go on by themselves when there is room."""
     lease_s: float = 15.0
     """Silence after which a producer's indices are given to others [s]."""
     streams: tuple[str, ...] = ()
@@ -77,6 +80,10 @@ def _stop_on_signals(sink: Sink) -> None:
 def _config(flags: SinkFlags) -> SinkConfig:
     if flags.shard_mib < 1 or flags.memory_mib < 1 or flags.max_producers < 1:
         raise ConfigurationError("--shard-mib, --memory-mib and --max-producers must be at least 1")
+    if flags.quota_mib is not None and flags.quota_mib <= flags.shard_mib:
+        raise ConfigurationError(
+            f"--quota-mib {flags.quota_mib} has no room for a shard of --shard-mib {flags.shard_mib} with its tables"
+        )
     if not 1.0 <= flags.lease_s <= 3600:
         raise ConfigurationError(f"--lease-s {flags.lease_s}: expected 1 to 3600 seconds")
     delivery = DeliveryConfig(
@@ -86,7 +93,8 @@ def _config(flags: SinkFlags) -> SinkConfig:
         lease_s=flags.lease_s,
         streams=frozenset(flags.streams) or None,
     )
-    return SinkConfig(flags.data, flags.bind, flags.http, flags.shard_mib << 20, delivery, flags.keys)
+    quota = None if flags.quota_mib is None else flags.quota_mib << 20
+    return SinkConfig(flags.data, flags.bind, flags.http, flags.shard_mib << 20, delivery, flags.keys, quota)
 
 
 if __name__ == "__main__":

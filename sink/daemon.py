@@ -31,11 +31,13 @@ from protocol.sink_delivery import DeliveryConfig, SinkDelivery
 from protocol.spec import MAX_FRAME_BYTES
 from sink.access import Access
 from sink.dataset import dataset_uuid, streams_on_disk
+from sink.disk import Disk
 from sink.endpoint import check_endpoint, check_http
 from sink.http import HttpServer, parse_address
 from sink.lock import DirectoryLock
 from sink.metrics import Metrics
 from sink.notify import ServiceNotifier
+from sink.quota import Quota
 from sink.reports import (
     CommitDone,
     CommittedEpisode,
@@ -45,6 +47,7 @@ from sink.reports import (
     Rejected,
     Report,
     Rolled,
+    Short,
     Stalled,
     WriterFailed,
 )
@@ -66,6 +69,7 @@ class SinkConfig:
     """data: dataset directory. bind: ZeroMQ endpoint. http: HOST:PORT or None. shard_bytes: size of a shard's blob.
 
     keys: directory of `headrace keys`; None for anyone who reaches the endpoint.
+    quota_bytes: disk that the directory may take; None: all that is free.
     """
 
     data: Path
@@ -74,6 +78,7 @@ class SinkConfig:
     shard_bytes: int = 1 << 30
     delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
     keys: Path | None = None
+    quota_bytes: int | None = None
 
 
 class Sink:
@@ -98,7 +103,8 @@ class Sink:
         with ExitStack() as undo:
             lock = DirectoryLock(config.data)
             undo.callback(lock.release)
-            self._writer = Writer(config.data, config.shard_bytes, dataset_uuid(config.data))
+            quota = None if config.quota_bytes is None else Quota(config.data, config.quota_bytes)
+            self._writer = Writer(config.data, config.shard_bytes, dataset_uuid(config.data), disk=Disk(quota))
             self._writer.start()
             undo.callback(self._writer.stop)
             self._recover()
@@ -289,6 +295,8 @@ class Sink:
                 self._consumed(report)
             case Stalled():
                 self._stalled(report)
+            case Short():
+                self._short(report)
             case CommitDone():
                 self.metrics.commit_seconds.observe(report.seconds)
             case Rolled():
@@ -323,6 +331,13 @@ class Sink:
             self.delivery.notice(report.stream, report.why)
         totals.waits = report.why
         self.metrics.stalled.labels(report.stream).set(bool(report.why))
+
+    def _short(self, report: Short) -> None:
+        if report.why:
+            log.warning("%s: will have to wait when its shard is full: %s", report.stream, report.why)
+        else:
+            log.info("%s: there is room for the next shard again", report.stream)
+        self.board.stream(report.stream).shortage = report.why
 
     def _send_all(self) -> None:
         for peer, message in self.delivery.take_outbox():

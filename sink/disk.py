@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from protocol.checksum import Buffer
+from sink.quota import Quota
 
 # Linux: at most 1024 buffers a call (limits.h IOV_MAX).
 _IOV_MAX = 1024
@@ -23,7 +24,12 @@ _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 
 
 class Disk:
-    """The real disk."""
+    """The real disk. quota: what the dataset may take of it; None: all that is free."""
+
+    quota: Quota | None = None
+
+    def __init__(self, quota: Quota | None = None) -> None:
+        self.quota = quota
 
     def open(self, path: Path) -> int:
         """Open an existing shard for reading and writing at offsets."""

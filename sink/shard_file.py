@@ -16,6 +16,7 @@ from protocol.errors import DatasetError, DiskFullError
 from protocol.layout import FORMAT_VERSION, SHARD_NAME, Capacity, ShardLayout, dataset_names, dataset_type, shard_bytes
 from protocol.spec import StreamSpec
 from sink.disk import sync_directory
+from sink.quota import Quota
 
 PREPARING = ".preparing"
 # Datasets begin at a page, so that no write of one touches the page of another.
@@ -24,7 +25,9 @@ _ALIGNMENT = 4096
 DISK_RESERVE_BYTES = 64 << 20
 
 
-def create_shard(folder: Path, number: int, spec: StreamSpec, capacity: Capacity, dataset_uuid: str) -> ShardLayout:
+def create_shard(
+    folder: Path, number: int, spec: StreamSpec, capacity: Capacity, dataset_uuid: str, quota: Quota | None = None
+) -> ShardLayout:
     """Make the file whole, reserve its space, sync it and give it its name. Raises DiskFullError, DatasetError."""
     path = folder / SHARD_NAME.format(number)
     draft = path.with_name(path.name + PREPARING)
@@ -34,6 +37,12 @@ def create_shard(folder: Path, number: int, spec: StreamSpec, capacity: Capacity
     free = shutil.disk_usage(folder).free
     if free < needed + DISK_RESERVE_BYTES:
         raise _disk_full(path, needed, free)
+    if quota is not None and (left := quota.left_bytes) < needed:
+        raise DiskFullError(
+            f"disk full: {path} needs {needed / 1e6:.1f} MB, {max(left, 0) / 1e6:.1f} MB are left of the quota of "
+            f"{quota.limit_bytes / 1e6:.1f} MB; free some space below {quota.root} (collection goes on by itself), or "
+            "start the sink with a larger --quota-mib"
+        )
     try:
         _write_metadata(draft, number, spec, capacity, dataset_uuid)
         with open(draft, "r+b") as file:

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from protocol.sink_delivery import DeliveryConfig
 from sink import daemon
 from sink.daemon import Sink, SinkConfig
 from sink.disk import Disk
-from sink.writer import Writer
 
 DELIVERY = DeliveryConfig(credit_bytes=16 << 20, max_producers=8, heartbeat_s=0.5, lease_s=2.0, grace_s=0.1)
 
@@ -27,7 +25,8 @@ RunSink = Callable[..., Sink]
 def running(config: SinkConfig, disk: Disk | None = None) -> Iterator[Sink]:
     """Run a sink until the body ends; what it raised is raised here. disk: in place of the real one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(daemon, "Writer", partial(Writer, disk=disk))
+        if disk is not None:
+            patch.setattr(daemon, "Disk", lambda _: disk)
         sink = Sink(config)
     raised: list[BaseException] = []
 

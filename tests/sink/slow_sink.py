@@ -12,13 +12,14 @@ from protocol.checksum import Buffer
 from sink import __main__ as program
 from sink import daemon
 from sink.disk import Disk
-from sink.writer import Writer
+from sink.quota import Quota
 
 
 class SlowDisk(Disk):
     """Waits for the gate before each write."""
 
-    def __init__(self, gate: Path) -> None:
+    def __init__(self, gate: Path, quota: Quota | None) -> None:
+        super().__init__(quota)
         self.gate = gate
 
     def write(self, fd: int, buffers: Sequence[Buffer], offset: int) -> None:
@@ -29,5 +30,5 @@ class SlowDisk(Disk):
 
 
 if __name__ == "__main__":
-    daemon.Writer = partial(Writer, disk=SlowDisk(Path(sys.argv[1])))  # type: ignore[assignment,misc]
+    daemon.Disk = partial(SlowDisk, Path(sys.argv[1]))  # type: ignore[assignment,misc]
     sys.exit(program.main(sys.argv[2:]))

@@ -241,6 +241,9 @@ def test_a_full_disk_is_reported_when_the_next_shard_is_needed(tmp_path: Path, f
         assert CheckingReader(tmp_path).indices == list(range(attempts))
         assert not list((tmp_path / bench.spec.name).glob("*.preparing"))
         free(1 << 40)
+        bench.store.look_after_preparation()
+        assert bench.store.preparing is not None
+        bench.store.preparing.result(timeout=30)
         attempt, made = bench.begin(attempts)
         for step in made.messages():
             bench.frames(attempt, step)
