@@ -64,7 +64,7 @@ class Episode:
         self.frame_bytes = 0  # of JPEG so far
         self._outbox, self._spec, self._quality = outbox, spec, quality
         self._max_step_bytes = spec.max_step_frames_bytes
-        self._began_ns = time.time_ns()
+        self._began_ns, self._clock_ns = time.time_ns(), time.monotonic_ns()
         self._rows: dict[str, list[NDArray[np.generic]]] = {column.name: [] for column in spec.columns}
         self._checksums: dict[str, list[int]] = {camera.name: [] for camera in spec.cameras}
         self._pending: list[bytes] = []
@@ -168,7 +168,8 @@ class Episode:
             steps=self.steps,
             seed=seed,
             began_ns=self._began_ns,
-            ended_ns=time.time_ns(),
+            # Not the wall clock, which may be set while the episode lasts.
+            ended_ns=self._began_ns + time.monotonic_ns() - self._clock_ns,
             checksum=episode_checksum(checksums, columns, data),
         )
         payload: list[Buffer] = [data]

@@ -30,7 +30,7 @@ import zmq
 from producers.episode import Episode
 from producers.link import Link, chosen_key
 from protocol.checksum import Buffer
-from protocol.errors import HeadraceError, RefusedError
+from protocol.errors import HeadraceError, ProtocolError, RefusedError
 from protocol.jpeg import DEFAULT_QUALITY
 from protocol.messages import End, Goal, Producer, decode_from_sink, encode
 from protocol.producer_delivery import Event, ProducerDelivery
@@ -41,6 +41,8 @@ log = logging.getLogger("headrace.publisher")
 _TICK_MS = 100
 _SAY_AGAIN_S = 10.0
 _CHECK_S = 0.5
+# A connection may garble a message of the sink. More of them, and nothing committed in between: it is the sink.
+_MAX_GARBLED = 3
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Publisher:
         self._on_event = on_event
         self._changed = threading.Condition()
         self._granted: deque[int] = deque()
+        self._garbled = 0  # messages since the last Committed
+        self._remade: set[int] = set()  # arrived damaged once
         self._asked = self._done = self._closing = self._told_error = False
         self._error: BaseException | None = None
         self._link = Link(endpoint, chosen_key(self.config.key))
@@ -135,6 +139,16 @@ class Publisher:
             self._thread.join()
             self._link.close()
             os.close(self._wake)
+
+    @property
+    def sessions(self) -> int:
+        """How often a session with the sink was asked for: 1 if nothing ever broke."""
+        return self._machine.sessions
+
+    @property
+    def resent(self) -> int:
+        """Episodes that were sent again from their beginning, because a connection or a sink was lost."""
+        return self._machine.resent
 
     def tell(self, state: str) -> None:
         """Say what this producer is doing, for people; it goes with the next heartbeat, at most 120 characters."""
@@ -274,7 +288,17 @@ class Publisher:
                 frames = self._link.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            self._machine.receive(time.monotonic(), decode_from_sink(frames[0]))
+            try:
+                message = decode_from_sink(frames[0])
+            except ProtocolError as error:
+                self._garbled += 1
+                if self._garbled > _MAX_GARBLED:
+                    raise
+                log.warning("%s; connecting anew", error)
+                self._machine.break_session(time.monotonic())
+                self._link.renew()
+                return
+            self._machine.receive(time.monotonic(), message)
 
     def _handle(self, event: Event) -> None:
         match event.kind:
@@ -283,11 +307,18 @@ class Publisher:
                 self._granted.append(event.index)
             case "lost" | "committed":
                 self.committed += event.kind == "committed"
-                if event.index is not None and event.index in self._granted:
-                    self._granted.remove(event.index)
-                    self._asked = False
+                self._garbled = 0
+                self._drop(event.index)
                 if event.kind == "lost":
                     log.warning("index %d was given to another producer while the sink was out of reach", event.index)
+            case "refused" if event.code == "not_leased":
+                self._drop(event.index)
+                log.warning("index %d is not ours any more: %s", event.index, event.why)
+            case "refused" if event.code == "bad_checksum" and event.index not in self._remade:
+                # The index is free again, for whoever asks next.
+                assert event.index is not None
+                self._remade.add(event.index)
+                log.warning("index %d did not arrive as it was sent; it is made again: %s", event.index, event.why)
             case "refused":
                 self._error = RefusedError(event.code or "", event.why)
             case "done":
@@ -300,6 +331,11 @@ class Publisher:
                 log.info("the sink is stopping; what is not committed is kept until it is back")
             case _:
                 pass
+
+    def _drop(self, index: int | None) -> None:
+        if index is not None and index in self._granted:
+            self._granted.remove(index)
+            self._asked = False
 
 
 __all__ = ["Episode", "Goal", "HeadraceError", "Publisher", "PublisherConfig"]

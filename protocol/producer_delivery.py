@@ -98,6 +98,8 @@ class ProducerDelivery:
         self.ready = False
         self.epoch: int | None = None
         self.state = ""  # what the producer is doing, for people; goes with the next Ping
+        self.sessions = 0  # Hellos so far
+        self.resent = 0  # episodes that were begun again because their session was lost
         self.finished = False  # a refusal ended it, or bye() was called
         self._producer = producer
         self._goal = goal
@@ -195,6 +197,11 @@ class ProducerDelivery:
         self._last_heard = now
         self._dispatch(message)
 
+    def break_session(self, now: float) -> None:
+        """What came from the sink makes no sense: go on in a new session, on a new connection."""
+        if not self.finished:
+            self._start(now)
+
     def tick(self, now: float) -> bool:
         """To be called every 100 ms or so. True: the connection is silent, the shell should make a new one."""
         if self.finished:
@@ -236,6 +243,7 @@ class ProducerDelivery:
 
     def _start(self, now: float) -> None:
         """Open a new session."""
+        self.sessions += 1
         self._session = self._new_session()
         self._next_in = self._next_out = 0
         self._credit = 0
@@ -309,6 +317,7 @@ class ProducerDelivery:
             self._settle(index, Event("lost", index))
         for index in message.leased:
             if index in self._episodes:
+                self.resent += self._episodes[index].sent > 0
                 self._episodes[index].sent = 0
             elif index not in self._leases:
                 # It was abandoned after the Hello had named it.
