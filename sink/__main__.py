@@ -86,11 +86,13 @@ def _config(flags: SinkFlags) -> SinkConfig:
         )
     if not 1.0 <= flags.lease_s <= 3600:
         raise ConfigurationError(f"--lease-s {flags.lease_s}: expected 1 to 3600 seconds")
+    heartbeat_s = min(1.0, flags.lease_s / 4)
     delivery = DeliveryConfig(
         credit_bytes=flags.memory_mib << 20,
         max_producers=flags.max_producers,
-        heartbeat_s=min(1.0, flags.lease_s / 4),
+        heartbeat_s=heartbeat_s,
         lease_s=flags.lease_s,
+        grace_s=3 * heartbeat_s,
         streams=frozenset(flags.streams) or None,
     )
     quota = None if flags.quota_mib is None else flags.quota_mib << 20
