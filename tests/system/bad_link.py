@@ -90,6 +90,10 @@ class BadLink:
         """The network is gone: bytes vanish, connections stay open, new ones lead nowhere. Then they are cut."""
         self._swallow_until = time.monotonic() + seconds
 
+    def restore(self) -> None:
+        """The network is back."""
+        self._swallow_until = 0.0
+
     def truncate(self, direction: str) -> None:
         """Of the next piece a part gets through, and the connection ends."""
         self._spoilers[direction] = lambda data: (data[: self._rng.randrange(len(data))], True)
