@@ -26,8 +26,11 @@ CHECKING_SHARE = 0.15
 
 
 def free_port() -> int:
-    """One that no outgoing connection is given meanwhile, so that a sink that comes back finds it free."""
-    for port in range(21_000, 29_000):
+    """One that no outgoing connection is given meanwhile, so that a sink that comes back finds it free.
+
+    Not a function of the seed: two campaigns at the same time must not meet while a sink of one is dead.
+    """
+    for port in random.SystemRandom().sample(range(21_000, 29_000), 100):
         with socket.socket() as attempt:
             attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -46,18 +49,18 @@ class ClusterSink(Process):
         where = ("--data", data, "--bind", f"tcp://127.0.0.1:{port}", "--http", "127.0.0.1:0")
         super().__init__("-m", "tests.system.skewed", clock, "sink", *where, *flags, "--quota-mib", str(quota_mib))
 
-    def health(self) -> tuple[int, str]:
-        """/healthz; waits until the sink is ready."""
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and text of an HTTP page; waits until the sink is ready."""
         address = self.says(r"READY: data .*, producers at \S+, http (\S+)")[1]
         try:
-            with urllib.request.urlopen(f"http://{address}/healthz", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
                 return 200, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
 
 
-class Log:
+class Record:
     """What one producer has written so far."""
 
     def __init__(self, path: Path) -> None:
@@ -98,8 +101,8 @@ class Cluster:
     """All of it. `tick` has to be called often."""
 
     def __init__(self, root: Path, producers: int, step_s: float, quota_mib: int, seed: int) -> None:
-        self.data, self.logs, self.stop_file = root / "data", root / "logs", root / "stop"
-        self.logs.mkdir()
+        self.data, self.folder, self.stop_file = root / "data", root / "logs", root / "stop"
+        self.folder.mkdir()
         self.step_s, self.quota_mib = step_s, quota_mib
         self.rng = random.Random(seed)
         self.port = free_port()
@@ -110,7 +113,7 @@ class Cluster:
         self.counts: Counter[str] = Counter()
         self.began = time.monotonic()
         self.checking_s = 0.0
-        self._logs: list[Log] = []
+        self.records: list[Record] = []
         self._later: list[tuple[float, Callable[[], None]]] = []
         self.places = [
             Place(BadLink(self.port, self.rng.getrandbits(32)), self._clock(f"producer-{number}"))
@@ -120,7 +123,7 @@ class Cluster:
         self.tick()
 
     def _clock(self, name: str) -> Path:
-        path = self.logs / f"{name}.clock"
+        path = self.folder / f"{name}.clock"
         path.write_text("0")
         return path
 
@@ -143,8 +146,8 @@ class Cluster:
         self._later = [(at, action) for at, action in self._later if at > time.monotonic()]
         for action in due:
             action()
-        for log in self._logs:
-            log.read()
+        for record in self.records:
+            record.read()
         assert self.sink.child.poll() is None, f"the sink ended: {self.sink.output}"
         if not self.stop_file.exists():
             for place in self.places:
@@ -157,6 +160,7 @@ class Cluster:
             if status is None:
                 return
             old.wait()
+            (self.folder / f"{len(self.records)}-{old.child.pid}-died.log").write_text(old.output)
             if status == REFUSED and self.garbled:
                 self.counts["producers refused for garbled words"] += 1
             else:
@@ -166,8 +170,8 @@ class Cluster:
 
     def start_producer(self, endpoint: str, successes: int, clock: Path) -> Process:
         """One more producer."""
-        path = self.logs / f"producer-{len(self._logs)}.log"
-        self._logs.append(Log(path))
+        path = self.folder / f"producer-{len(self.records)}.log"
+        self.records.append(Record(path))
         arguments = ("tests.system.counting_producer", endpoint, str(successes), path, str(self.step_s), self.stop_file)
         return Process("-m", "tests.system.skewed", clock, *arguments)
 
@@ -176,7 +180,7 @@ class Cluster:
     @property
     def acked(self) -> set[int]:
         """All that any producer was told to be committed."""
-        return set().union(*(log.acked for log in self._logs))
+        return set().union(*(record.acked for record in self.records))
 
     @property
     def acks(self) -> int:
@@ -185,34 +189,43 @@ class Cluster:
 
     def said(self, word: str) -> int:
         """How many lines begin with a word."""
-        return sum(log.count[word] for log in self._logs)
+        return sum(record.count[word] for record in self.records)
 
     def total(self, word: str) -> int:
         """The sum of the last numbers after a word."""
-        return sum(log.last.get(word, 0) for log in self._logs)
+        return sum(record.last.get(word, 0) for record in self.records)
 
     # --- the sink ---------------------------------------------------------------------------------------------
 
     def end_sink(self, kill: bool) -> None:
         """By SIGKILL or SIGTERM; what is on disk then has everything that was acknowledged."""
+        self._count_refusals()
         if kill:
             self.sink.kill()
         else:
             self.resume_sink()
             assert self.sink.terminate() == 0, self.sink.output
-        (self.logs / f"sink-{self.sinks}.log").write_text(self.sink.output)
-        for log in self._logs:
-            log.read()
+        (self.folder / f"sink-{self.sinks}.log").write_text(self.sink.output)
+        for record in self.records:
+            record.read()
         began = time.monotonic()
         if self.checking_s < CHECKING_SHARE * (began - self.began) and any(self.data.glob("tests/counting/*.h5")):
             assert self.acked <= set(CheckingReader(self.data).indices), "something acknowledged is not on disk"
             self.checking_s += time.monotonic() - began
             self.counts["looks at the disk of a dead sink"] += 1
 
+    def _count_refusals(self) -> None:
+        """What this life of the sink has refused so far, unless it is asleep or has only just begun."""
+        if not self.sink_stopped and any("READY" in line for line in list(self.sink.lines)):
+            for line in self.sink.get("/metrics")[1].splitlines():
+                if line.startswith("headrace_sink_refused_total"):
+                    code = line.split('"')[1]
+                    self.counts[f"messages refused: {code}"] += int(float(line.split()[-1]))
+
     def health(self) -> tuple[int, str]:
         """/healthz of a sink that runs and is ready."""
         self.resume_sink()
-        return self.sink.health()
+        return self.sink.get("/healthz")
 
     def start_sink(self) -> None:
         """A new life; does not wait until it is ready."""
@@ -250,6 +263,13 @@ class Cluster:
 
     # --- the end ----------------------------------------------------------------------------------------------
 
+    def end(self) -> None:
+        """SIGTERM, when all is done."""
+        for record in self.records:
+            record.read()
+        self._count_refusals()
+        assert self.sink.terminate() == 0, self.sink.output
+
     def finish(self) -> None:
         """Lift all faults, and let every producer leave."""
         self.wait(lambda: not self._later, "what was stopped goes on")
@@ -265,12 +285,12 @@ class Cluster:
 
     def close(self) -> None:
         """Kill and close what is left."""
-        (self.logs / f"sink-{self.sinks}.log").write_text(self.sink.output)
+        (self.folder / f"sink-{self.sinks}.log").write_text(self.sink.output)
         self.sink.kill()
         for number, place in enumerate(self.places):
             if place.producer is not None:
                 place.producer.kill()
-                (self.logs / f"place-{number}.log").write_text(place.producer.output)
+                (self.folder / f"place-{number}.log").write_text(place.producer.output)
             place.link.close()
-        for log in self._logs:
-            log.close()
+        for record in self.records:
+            record.close()

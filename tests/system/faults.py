@@ -90,6 +90,11 @@ def _fill_disk(cluster: Cluster, _: Place) -> None:
     assert any("ERROR" in line and "disk full: " in line for line in cluster.sink.lines), cluster.sink.output
     cluster.wait(lambda: cluster.said("full") > told, "the producers are told")
     cluster.counts["warned before"] += "will have to wait when its shard is full" in cluster.sink.output
+    if cluster.rng.random() < 0.5:  # it comes back to a disk that is as full as before
+        cluster.end_sink(kill=True)
+        cluster.start_sink()
+        cluster.wait(lambda: cluster.health()[0] == 503, "/healthz says so again after a restart", 90)
+        cluster.counts["restarts on a full disk"] += 1
     filler.unlink()
     before = cluster.acks
     cluster.wait(lambda: cluster.health() == (200, "ok\n"), "/healthz is content again")

@@ -53,9 +53,7 @@ def complete(cluster: Cluster) -> list[int]:
     finally:
         for producer in producers:
             producer.kill()
-    for log in cluster._logs:
-        log.read()
-    assert cluster.sink.terminate() == 0, cluster.sink.output
+    cluster.end()
     return list(first_successes(SPEC, goal))
 
 
@@ -64,12 +62,12 @@ def table(cluster: Cluster, faults: Counter[str], reader: CheckingReader) -> str
         **{f"fault: {name}": count for name, count in sorted(faults.items())},
         "faults": sum(faults.values()),
         "lives of the sink": cluster.sinks,
-        "producers": len(cluster._logs),
+        "producers": len(cluster.records),
         "sessions": cluster.total("sessions"),
         "episodes sent again": cluster.total("resent"),
         "indices lost to others": cluster.said("lost"),
         "told of a full disk": cluster.said("full"),
-        **cluster.counts,
+        **dict(sorted(cluster.counts.items())),
         "acknowledged": len(cluster.acked),
         "indices on disk": len(reader.indices),
         "shards": len(reader.paths()),

@@ -19,6 +19,7 @@ from tests.fakes import CheckingReader, counted_episode, counting_spec, publish
 from tests.processes import Process, SinkProcess, wait_until
 from tests.raw_producer import RawProducer
 from tests.system.bad_link import BadLink
+from tests.system.cluster import ClusterSink, free_port
 
 SPEC = counting_spec()
 LEASE_S = 2.0  # of SinkProcess
@@ -92,6 +93,28 @@ def test_a_producer_that_hangs_with_its_connection_open_gives_its_indices_back(
         hangs.hello(Goal(end=1), holding=(0,))
         assert hangs.hear(Welcome).committed == (0,)
     assert stored(tmp_path) == [0]
+
+
+def test_a_lease_does_not_hang_on_the_wall_clock(tmp_path: Path) -> None:
+    """The sink's clock jumps by a day, forwards and back."""
+    clock = tmp_path / "clock"
+    clock.write_text("0")
+    with ClusterSink(tmp_path / "data", free_port(), clock, quota_mib=100) as sink:
+        endpoint = sink.says(r"READY: data .*, producers at (\S+),")[1]
+        with Publisher(endpoint, SPEC, Goal(end=2)) as publisher:
+            for index, offset in zip(publisher.leases(), (86_400, -86_400), strict=False):
+                before = uptime(sink)
+                clock.write_text(str(offset))
+                # The sink looks for silent sessions before it tells its status.
+                wait_until(lambda before=before: 1 < uptime(sink) - before < 60, "the sink has looked twice")
+                publish(publisher, index)
+        assert publisher.sessions == 1
+        assert publisher.committed == 2
+    assert stored(tmp_path) == [0, 1]
+
+
+def uptime(sink: ClusterSink) -> float:
+    return float(json.loads(sink.get("/status")[1])["uptime_s"])
 
 
 class Zombie:
