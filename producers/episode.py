@@ -29,6 +29,10 @@ Image = NDArray[np.uint8] | bytes
 class Outbox(Protocol):
     """Where an episode's parts go: what `Publisher` is to an episode."""
 
+    def touch(self) -> None:
+        """The simulation goes on."""
+        ...
+
     def begin(self, index: int) -> None:
         """Begin the episode of a leased index."""
         ...
@@ -94,6 +98,7 @@ class Episode:
         uint8[H, W, 3] or JPEG bytes. Raises EpisodeError for whatever does not fit, RefusedError if the sink refused.
         """
         self._check_open()
+        self._outbox.touch()
         images = images or {}
         where = f"index {self.index}, step {self.steps}"
         if self.steps >= self._spec.max_steps:

@@ -49,12 +49,14 @@ _MAX_GARBLED = 3
 class PublisherConfig:
     """name: shown to people; default host:pid. jpeg_quality: 1 to 100, for images given as arrays.
 
+    hang_s: an episode to which nothing was added for this long [s] is taken for hung, and its index goes to others.
     max_ahead_bytes, max_ahead_episodes: a new lease waits while more than this is unacknowledged.
     key: file of `headrace keys new KEYS --client NAME`, for a sink with keys; default: what HEADRACE_KEY names, if set.
     """
 
     name: str = ""
     jpeg_quality: int = DEFAULT_QUALITY
+    hang_s: float = 3600.0
     max_ahead_bytes: int = 128 << 20
     max_ahead_episodes: int = 8
     key: Path | None = None
@@ -87,6 +89,7 @@ class Publisher:
         self._on_event = on_event
         self._changed = threading.Condition()
         self._granted: deque[int] = deque()
+        self._last_call = time.monotonic()  # of the user's thread
         self._garbled = 0  # messages since the last Committed
         self._remade: set[int] = set()  # arrived damaged once
         self._asked = self._done = self._closing = self._told_error = False
@@ -161,6 +164,10 @@ class Publisher:
 
     # --- an episode's Outbox ------------------------------------------------------------------------------------------
 
+    def touch(self) -> None:
+        """The user's thread is alive."""
+        self._last_call = time.monotonic()
+
     def begin(self, index: int) -> None:
         """Begin the episode of a leased index."""
         self._do(lambda: self._machine.begin(index))
@@ -186,6 +193,7 @@ class Publisher:
     # --- the user's thread ------------------------------------------------------------------------------------
 
     def _do(self, action: Callable[[], None]) -> None:
+        self.touch()
         with self._changed:
             self._raise_error()
             action()
@@ -219,6 +227,7 @@ class Publisher:
         began = said = time.monotonic()
         try:
             while True:
+                self.touch()
                 self._raise_error()
                 if ready():
                     break
@@ -264,6 +273,7 @@ class Publisher:
             log.warning("%s", reason)
         with self._changed:
             self._receive_all()
+            self._notice_hang()
             if self._machine.tick(time.monotonic()):
                 self._link.renew()
             for part in self._machine.take_outgoing():
@@ -281,6 +291,12 @@ class Publisher:
             if self._on_event is not None:
                 self._on_event(event)
         return closing
+
+    def _notice_hang(self) -> None:
+        hangs = self._machine.under_way and time.monotonic() - self._last_call > self.config.hang_s
+        if hangs and not self._machine.hangs:
+            log.warning("nothing was recorded for %.0f s; the sink may give the index to others", self.config.hang_s)
+        self._machine.hangs = hangs
 
     def _receive_all(self) -> None:
         while True:

@@ -100,6 +100,7 @@ class ProducerDelivery:
         self.state = ""  # what the producer is doing, for people; goes with the next Ping
         self.sessions = 0  # Hellos so far
         self.resent = 0  # episodes that were begun again because their session was lost
+        self.hangs = False  # no Ping, no Hello: what is leased here is to go to others
         self.finished = False  # a refusal ended it, or bye() was called
         self._producer = producer
         self._goal = goal
@@ -170,6 +171,11 @@ class ProducerDelivery:
         return index in self._leases or index in self._episodes
 
     @property
+    def under_way(self) -> bool:
+        """An index is leased to us whose episode has not ended."""
+        return bool(self._leases) or not all(episode.ended for episode in self._episodes.values())
+
+    @property
     def unacknowledged_bytes(self) -> int:
         """Payload bytes of all episodes that are kept here."""
         return sum(part.size for episode in self._episodes.values() for part in episode.parts)
@@ -204,7 +210,7 @@ class ProducerDelivery:
 
     def tick(self, now: float) -> bool:
         """To be called every 100 ms or so. True: the connection is silent, the shell should make a new one."""
-        if self.finished:
+        if self.finished or self.hangs:
             return False
         if not self.ready:
             if now >= self._retry_at:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from producers.publisher import Goal, Publisher
+from producers.publisher import Goal, Publisher, PublisherConfig
 from protocol.messages import Begin, Welcome
 from protocol.producer_delivery import Event
 from tests.fakes import CheckingReader, counted_episode, counting_spec, publish
@@ -93,6 +93,26 @@ def test_a_producer_that_hangs_with_its_connection_open_gives_its_indices_back(
         hangs.hello(Goal(end=1), holding=(0,))
         assert hangs.hear(Welcome).committed == (0,)
     assert stored(tmp_path) == [0]
+
+
+def test_a_simulation_that_hangs_gives_its_index_back(tmp_path: Path, sink: SinkProcess) -> None:
+    """The publisher's own thread is alive, and would send its pings for ever."""
+    heard: list[Event] = []
+    config = PublisherConfig(hang_s=0.5)
+    with Publisher(sink.endpoint, SPEC, Goal(end=2), config, on_event=heard.append) as hangs:
+        mine = hangs.leases()
+        with hangs.episode(next(mine)) as lost:
+            lost.step(*first_step(0))
+            with Publisher(sink.endpoint, SPEC, Goal(end=1)) as other:
+                publish(other, next(other.leases()))
+            lost.step(*first_step(0))
+            wait_until(lambda: lost.lost, "it is told that the index is lost")
+            lost.finish(True)
+        for index in mine:
+            publish(hangs, index)
+    ends = [(event.kind, event.index) for event in heard if event.kind in ("lost", "committed")]
+    assert ends == [("lost", 0), ("committed", 1)]
+    assert stored(tmp_path) == [0, 1]
 
 
 def test_a_lease_does_not_hang_on_the_wall_clock(tmp_path: Path) -> None:
