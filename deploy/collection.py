@@ -22,7 +22,7 @@ class LocalCollection:
         self.data = Path(topology.sink.data)
         self.logs = self.data / "logs"
         self.producers: list[Program] = []
-        self.status: dict[str, Any] = {"streams": {}, "producers": [], "problems": []}
+        self.status: dict[str, Any] = {"streams": {}, "producers": [], "problems": [], "warnings": []}
         self._sink: Program | None = None
         self._http = ""
 

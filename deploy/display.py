@@ -65,6 +65,7 @@ def _draw(status: dict[str, Any], note: str, seconds: float) -> Group:
     for row in status["producers"]:
         producers.add_row(row["name"], row["state"] or "starting", f"{row['silent_s']:.0f} s")
     problems = [Text(problem, "red") for problem in status["problems"]]
+    problems += [Text(warning, "yellow") for warning in status["warnings"]]
     ending = [Text(note, "yellow")] if note else []
     return Group(Text(f"collecting for {seconds:.0f} s", "bold"), streams, Text(), producers, *problems, *ending)
 
@@ -76,4 +77,4 @@ def _lines(status: dict[str, Any], note: str, seconds: float) -> list[str]:
         f"{totals['mb_per_s']:.1f} MB/s; " + ", ".join(f"{p['state'] or 'starting'}" for p in status["producers"])
         for name, totals in status["streams"].items()
     ] or [f"{seconds:5.0f} s  the producers start"]
-    return lines + list(status["problems"]) + ([note] if note else [])
+    return [*lines, *status["problems"], *status["warnings"], *([note] if note else [])]

@@ -29,6 +29,10 @@ Image = NDArray[np.uint8] | bytes
 class Outbox(Protocol):
     """Where an episode's parts go: what `Publisher` is to an episode."""
 
+    def touch(self) -> None:
+        """The simulation goes on."""
+        ...
+
     def begin(self, index: int) -> None:
         """Begin the episode of a leased index."""
         ...
@@ -64,7 +68,7 @@ class Episode:
         self.frame_bytes = 0  # of JPEG so far
         self._outbox, self._spec, self._quality = outbox, spec, quality
         self._max_step_bytes = spec.max_step_frames_bytes
-        self._began_ns = time.time_ns()
+        self._began_ns, self._clock_ns = time.time_ns(), time.monotonic_ns()
         self._rows: dict[str, list[NDArray[np.generic]]] = {column.name: [] for column in spec.columns}
         self._checksums: dict[str, list[int]] = {camera.name: [] for camera in spec.cameras}
         self._pending: list[bytes] = []
@@ -94,6 +98,7 @@ class Episode:
         uint8[H, W, 3] or JPEG bytes. Raises EpisodeError for whatever does not fit, RefusedError if the sink refused.
         """
         self._check_open()
+        self._outbox.touch()
         images = images or {}
         where = f"index {self.index}, step {self.steps}"
         if self.steps >= self._spec.max_steps:
@@ -168,7 +173,8 @@ class Episode:
             steps=self.steps,
             seed=seed,
             began_ns=self._began_ns,
-            ended_ns=time.time_ns(),
+            # Not the wall clock, which may be set while the episode lasts.
+            ended_ns=self._began_ns + time.monotonic_ns() - self._clock_ns,
             checksum=episode_checksum(checksums, columns, data),
         )
         payload: list[Buffer] = [data]

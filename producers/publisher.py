@@ -30,7 +30,7 @@ import zmq
 from producers.episode import Episode
 from producers.link import Link, chosen_key
 from protocol.checksum import Buffer
-from protocol.errors import HeadraceError, RefusedError
+from protocol.errors import HeadraceError, ProtocolError, RefusedError
 from protocol.jpeg import DEFAULT_QUALITY
 from protocol.messages import End, Goal, Producer, decode_from_sink, encode
 from protocol.producer_delivery import Event, ProducerDelivery
@@ -41,18 +41,22 @@ log = logging.getLogger("headrace.publisher")
 _TICK_MS = 100
 _SAY_AGAIN_S = 10.0
 _CHECK_S = 0.5
+# A connection may garble a message of the sink. More of them, and nothing committed in between: it is the sink.
+_MAX_GARBLED = 3
 
 
 @dataclass(frozen=True)
 class PublisherConfig:
     """name: shown to people; default host:pid. jpeg_quality: 1 to 100, for images given as arrays.
 
+    hang_s: an episode to which nothing was added for this long [s] is taken for hung, and its index goes to others.
     max_ahead_bytes, max_ahead_episodes: a new lease waits while more than this is unacknowledged.
     key: file of `headrace keys new KEYS --client NAME`, for a sink with keys; default: what HEADRACE_KEY names, if set.
     """
 
     name: str = ""
     jpeg_quality: int = DEFAULT_QUALITY
+    hang_s: float = 3600.0
     max_ahead_bytes: int = 128 << 20
     max_ahead_episodes: int = 8
     key: Path | None = None
@@ -85,6 +89,9 @@ class Publisher:
         self._on_event = on_event
         self._changed = threading.Condition()
         self._granted: deque[int] = deque()
+        self._last_call = time.monotonic()  # of the user's thread
+        self._garbled = 0  # messages since the last Committed
+        self._remade: set[int] = set()  # arrived damaged once
         self._asked = self._done = self._closing = self._told_error = False
         self._error: BaseException | None = None
         self._link = Link(endpoint, chosen_key(self.config.key))
@@ -136,6 +143,16 @@ class Publisher:
             self._link.close()
             os.close(self._wake)
 
+    @property
+    def sessions(self) -> int:
+        """How often a session with the sink was asked for: 1 if nothing ever broke."""
+        return self._machine.sessions
+
+    @property
+    def resent(self) -> int:
+        """Episodes that were sent again from their beginning, because a connection or a sink was lost."""
+        return self._machine.resent
+
     def tell(self, state: str) -> None:
         """Say what this producer is doing, for people; it goes with the next heartbeat, at most 120 characters."""
         self._machine.state = state
@@ -146,6 +163,10 @@ class Publisher:
             return self._machine.holds(index)
 
     # --- an episode's Outbox ------------------------------------------------------------------------------------------
+
+    def touch(self) -> None:
+        """The user's thread is alive."""
+        self._last_call = time.monotonic()
 
     def begin(self, index: int) -> None:
         """Begin the episode of a leased index."""
@@ -172,6 +193,7 @@ class Publisher:
     # --- the user's thread ------------------------------------------------------------------------------------
 
     def _do(self, action: Callable[[], None]) -> None:
+        self.touch()
         with self._changed:
             self._raise_error()
             action()
@@ -205,6 +227,7 @@ class Publisher:
         began = said = time.monotonic()
         try:
             while True:
+                self.touch()
                 self._raise_error()
                 if ready():
                     break
@@ -250,6 +273,7 @@ class Publisher:
             log.warning("%s", reason)
         with self._changed:
             self._receive_all()
+            self._notice_hang()
             if self._machine.tick(time.monotonic()):
                 self._link.renew()
             for part in self._machine.take_outgoing():
@@ -268,13 +292,29 @@ class Publisher:
                 self._on_event(event)
         return closing
 
+    def _notice_hang(self) -> None:
+        hangs = self._machine.under_way and time.monotonic() - self._last_call > self.config.hang_s
+        if hangs and not self._machine.hangs:
+            log.warning("nothing was recorded for %.0f s; the sink may give the index to others", self.config.hang_s)
+        self._machine.hangs = hangs
+
     def _receive_all(self) -> None:
         while True:
             try:
                 frames = self._link.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            self._machine.receive(time.monotonic(), decode_from_sink(frames[0]))
+            try:
+                message = decode_from_sink(frames[0])
+            except ProtocolError as error:
+                self._garbled += 1
+                if self._garbled > _MAX_GARBLED:
+                    raise
+                log.warning("%s; connecting anew", error)
+                self._machine.break_session(time.monotonic())
+                self._link.renew()
+                return
+            self._machine.receive(time.monotonic(), message)
 
     def _handle(self, event: Event) -> None:
         match event.kind:
@@ -283,11 +323,18 @@ class Publisher:
                 self._granted.append(event.index)
             case "lost" | "committed":
                 self.committed += event.kind == "committed"
-                if event.index is not None and event.index in self._granted:
-                    self._granted.remove(event.index)
-                    self._asked = False
+                self._garbled = 0
+                self._drop(event.index)
                 if event.kind == "lost":
                     log.warning("index %d was given to another producer while the sink was out of reach", event.index)
+            case "refused" if event.code == "not_leased":
+                self._drop(event.index)
+                log.warning("index %d is not ours any more: %s", event.index, event.why)
+            case "refused" if event.code == "bad_checksum" and event.index not in self._remade:
+                # The index is free again, for whoever asks next.
+                assert event.index is not None
+                self._remade.add(event.index)
+                log.warning("index %d did not arrive as it was sent; it is made again: %s", event.index, event.why)
             case "refused":
                 self._error = RefusedError(event.code or "", event.why)
             case "done":
@@ -300,6 +347,11 @@ class Publisher:
                 log.info("the sink is stopping; what is not committed is kept until it is back")
             case _:
                 pass
+
+    def _drop(self, index: int | None) -> None:
+        if index is not None and index in self._granted:
+            self._granted.remove(index)
+            self._asked = False
 
 
 __all__ = ["Episode", "Goal", "HeadraceError", "Publisher", "PublisherConfig"]

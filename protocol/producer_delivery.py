@@ -98,6 +98,9 @@ class ProducerDelivery:
         self.ready = False
         self.epoch: int | None = None
         self.state = ""  # what the producer is doing, for people; goes with the next Ping
+        self.sessions = 0  # Hellos so far
+        self.resent = 0  # episodes that were begun again because their session was lost
+        self.hangs = False  # no Ping, no Hello: what is leased here is to go to others
         self.finished = False  # a refusal ended it, or bye() was called
         self._producer = producer
         self._goal = goal
@@ -168,6 +171,11 @@ class ProducerDelivery:
         return index in self._leases or index in self._episodes
 
     @property
+    def under_way(self) -> bool:
+        """An index is leased to us whose episode has not ended."""
+        return bool(self._leases) or not all(episode.ended for episode in self._episodes.values())
+
+    @property
     def unacknowledged_bytes(self) -> int:
         """Payload bytes of all episodes that are kept here."""
         return sum(part.size for episode in self._episodes.values() for part in episode.parts)
@@ -195,9 +203,14 @@ class ProducerDelivery:
         self._last_heard = now
         self._dispatch(message)
 
+    def break_session(self, now: float) -> None:
+        """What came from the sink makes no sense: go on in a new session, on a new connection."""
+        if not self.finished:
+            self._start(now)
+
     def tick(self, now: float) -> bool:
         """To be called every 100 ms or so. True: the connection is silent, the shell should make a new one."""
-        if self.finished:
+        if self.finished or self.hangs:
             return False
         if not self.ready:
             if now >= self._retry_at:
@@ -236,6 +249,7 @@ class ProducerDelivery:
 
     def _start(self, now: float) -> None:
         """Open a new session."""
+        self.sessions += 1
         self._session = self._new_session()
         self._next_in = self._next_out = 0
         self._credit = 0
@@ -309,6 +323,7 @@ class ProducerDelivery:
             self._settle(index, Event("lost", index))
         for index in message.leased:
             if index in self._episodes:
+                self.resent += self._episodes[index].sent > 0
                 self._episodes[index].sent = 0
             elif index not in self._leases:
                 # It was abandoned after the Hello had named it.

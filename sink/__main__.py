@@ -40,6 +40,9 @@ class SinkFlags:
     """How many producers share that memory; each gets an equal window of credit."""
     shard_mib: int = 1024
     """Size of one shard's blob [MiB]; this much disk is reserved at once."""
+    quota_mib: int | None = None
+    """Disk that all of --data may take [MiB], to share one with others; None for all that is free. What does not fit
+    waits: producers keep it, and go on by themselves when there is room."""
     lease_s: float = 15.0
     """Silence after which a producer's indices are given to others [s]."""
     streams: tuple[str, ...] = ()
@@ -88,20 +91,27 @@ def _config(flags: SinkFlags) -> SinkConfig:
         raise ConfigurationError(
             f"--max-connections {flags.max_connections}: expected at least --max-producers {flags.max_producers}"
         )
+    if flags.quota_mib is not None and flags.quota_mib <= flags.shard_mib:
+        raise ConfigurationError(
+            f"--quota-mib {flags.quota_mib} has no room for a shard of --shard-mib {flags.shard_mib} with its tables"
+        )
     if not 1.0 <= flags.lease_s <= 3600:
         raise ConfigurationError(f"--lease-s {flags.lease_s}: expected 1 to 3600 seconds")
     plan = plan_memory(flags.memory_mib, flags.max_producers, flags.max_connections)
     allow_files(plan.connections, flags.max_streams)
+    heartbeat_s = min(1.0, flags.lease_s / 4)
     delivery = DeliveryConfig(
         credit_bytes=plan.credit_bytes,
         max_producers=flags.max_producers,
-        heartbeat_s=min(1.0, flags.lease_s / 4),
+        heartbeat_s=heartbeat_s,
         lease_s=flags.lease_s,
+        grace_s=3 * heartbeat_s,
         streams=frozenset(flags.streams) or None,
         max_streams=flags.max_streams,
     )
+    quota = None if flags.quota_mib is None else flags.quota_mib << 20
     limits = ConnectionLimits(plan.connections, flags.memory_mib << 20)
-    return SinkConfig(flags.data, flags.bind, flags.http, flags.shard_mib << 20, delivery, flags.keys, limits)
+    return SinkConfig(flags.data, flags.bind, flags.http, flags.shard_mib << 20, delivery, flags.keys, limits, quota)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ from sink.limited_log import LimitedLog
 from sink.lock import DirectoryLock
 from sink.metrics import Metrics
 from sink.notify import ServiceNotifier
+from sink.quota import Quota
 from sink.reports import (
     CommitDone,
     CommittedEpisode,
@@ -49,6 +50,7 @@ from sink.reports import (
     Rejected,
     Report,
     Rolled,
+    Short,
     Stalled,
     WriterFailed,
 )
@@ -73,6 +75,7 @@ class SinkConfig:
 
     keys: directory of `headrace keys`; None for anyone who reaches the endpoint.
     connections: how many, and what they may keep in memory that the sink has not taken.
+    quota_bytes: disk that the directory may take; None: all that is free.
     """
 
     data: Path
@@ -82,6 +85,7 @@ class SinkConfig:
     delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
     keys: Path | None = None
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
+    quota_bytes: int | None = None
 
 
 class Sink:
@@ -107,7 +111,8 @@ class Sink:
         with ExitStack() as undo:
             lock = DirectoryLock(config.data)
             undo.callback(lock.release)
-            self._writer = Writer(config.data, config.shard_bytes, dataset_uuid(config.data), disk)
+            quota = None if config.quota_bytes is None else Quota(config.data, config.quota_bytes)
+            self._writer = Writer(config.data, config.shard_bytes, dataset_uuid(config.data), disk or Disk(quota))
             self._writer.start()
             undo.callback(self._writer.stop)
             self._recover()
@@ -305,6 +310,8 @@ class Sink:
                 self._consumed(report)
             case Stalled():
                 self._stalled(report)
+            case Short():
+                self._short(report)
             case CommitDone():
                 self.metrics.commit_seconds.observe(report.seconds)
             case Rolled():
@@ -339,6 +346,13 @@ class Sink:
             self.delivery.notice(report.stream, report.why)
         totals.waits = report.why
         self.metrics.stalled.labels(report.stream).set(bool(report.why))
+
+    def _short(self, report: Short) -> None:
+        if report.why:
+            log.warning("%s: will have to wait when its shard is full: %s", report.stream, report.why)
+        else:
+            log.info("%s: there is room for the next shard again", report.stream)
+        self.board.stream(report.stream).shortage = report.why
 
     def _send_all(self) -> None:
         for peer, message in self.delivery.take_outbox():

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from protocol.checksum import Buffer
+from sink.quota import Quota
 
 # Linux: at most 1024 buffers a call (limits.h IOV_MAX).
 _IOV_MAX = 1024
@@ -25,7 +27,10 @@ _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 
 
 class Disk:
-    """The real disk."""
+    """The real disk. quota: what the dataset may take of it; None: all that is free."""
+
+    def __init__(self, quota: Quota | None = None) -> None:
+        self.quota = quota
 
     def open(self, path: Path, create: bool = False) -> int:
         """Open a file for reading and writing at offsets; create: a new one, empty, in place of what is there."""
@@ -50,17 +55,17 @@ class Disk:
 
     def write(self, fd: int, buffers: Sequence[Buffer], offset: int) -> None:
         """Write the buffers back to back at an offset; all of them, or raise OSError."""
-        for first in range(0, len(buffers), _IOV_MAX):
-            batch = buffers[first : first + _IOV_MAX]
-            total = sum(map(len, batch))
-            done = os.pwritev(fd, batch, offset)
-            if done < total:  # a signal, or a file system that writes in pieces
-                rest = memoryview(b"".join(batch))[done:]
-                while rest:
-                    count = os.pwrite(fd, rest, offset + done)
-                    done += count
-                    rest = rest[count:]
-            offset += total
+        rest = list(buffers)
+        while rest:
+            try:
+                done = os.pwritev(fd, rest[:_IOV_MAX], offset)
+            except OSError as error:
+                if error.errno != errno.EINVAL or not _stop_direct(fd):
+                    raise
+                continue
+            offset += done
+            # Mostly nothing is left, but a signal or a network file system may cut a write short.
+            rest = _after(rest, done)
 
     def sync(self, fd: int) -> None:
         """Make all that was written to the file durable."""
@@ -95,6 +100,23 @@ class Disk:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _after(buffers: list[Buffer], size: int) -> list[Buffer]:
+    """What is left of buffers after their first `size` bytes."""
+    for place, buffer in enumerate(buffers):
+        if size < len(buffer):
+            return [memoryview(buffer)[size:], *buffers[place + 1 :]]
+        size -= len(buffer)
+    return []
+
+
+def _stop_direct(fd: int) -> bool:
+    """Let a file go through the page cache from now on; False: it did before. Some file systems accept O_DIRECT when a
+    file is opened and refuse it when it is written."""
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+    return bool(flags & os.O_DIRECT)
 
 
 def make_directories(disk: Disk, path: Path, below: Path | None = None) -> None:

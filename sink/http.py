@@ -83,7 +83,8 @@ class HttpServer:
             return [json.dumps(status).encode()]
         problems = status["problems"]
         start_response("503 Service Unavailable" if problems else "200 OK", [("Content-Type", "text/plain")])
-        return ["\n".join(problems or ["ok"]).encode() + b"\n"]
+        lines = [*(problems or ["ok"]), *(f"warning: {warning}" for warning in status["warnings"])]
+        return ["\n".join(lines).encode() + b"\n"]
 
 
 def parse_address(address: str) -> tuple[str, int]:

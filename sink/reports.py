@@ -65,6 +65,14 @@ class Stalled:
 
 
 @dataclass(frozen=True)
+class Short:
+    """Why a stream will have to wait when its shard is full; empty when there is room again."""
+
+    stream: str
+    why: str
+
+
+@dataclass(frozen=True)
 class CommitDone:
     """One group became durable in this many seconds."""
 
@@ -87,4 +95,6 @@ class WriterFailed:
     error: BaseException
 
 
-Report = Opened | OpenFailed | CommittedEpisode | Rejected | Consumed | Stalled | CommitDone | Rolled | WriterFailed
+Report = (
+    Opened | OpenFailed | CommittedEpisode | Rejected | Consumed | Stalled | Short | CommitDone | Rolled | WriterFailed
+)

@@ -45,6 +45,13 @@ def create_shard(
     free = shutil.disk_usage(folder).free
     if free < needed + DISK_RESERVE_BYTES:
         raise _disk_full(path, needed, free)
+    quota = disk.quota
+    if quota is not None and (left := quota.left_bytes) < needed:
+        raise DiskFullError(
+            f"disk full: {path} needs {needed / 1e6:.1f} MB, {max(left, 0) / 1e6:.1f} MB are left of the quota of "
+            f"{quota.limit_bytes / 1e6:.1f} MB; free some space below {quota.root} (collection goes on by itself), or "
+            "start the sink with a larger --quota-mib"
+        )
     try:
         _write_metadata(draft, number, spec, capacity, dataset_uuid)
         _make_durable(disk, draft)

@@ -27,6 +27,7 @@ class StreamTotals:
     payload_bytes: int = 0
     new: dict[str, int] = field(default_factory=lambda: {outcome.name.lower(): 0 for outcome in Outcome})
     waits: str = ""
+    shortage: str = ""  # why it will have to wait when its shard is full
     first_heard: float = field(default_factory=time.monotonic)
     commits: deque[float] = field(default_factory=deque)  # times of the last minute
     samples: deque[tuple[float, int]] = field(default_factory=deque)  # (time, payload_bytes) of the last while
@@ -38,9 +39,10 @@ class StatusBoard:
     def __init__(self, root: Path, epoch: int) -> None:
         self.streams: dict[str, StreamTotals] = {}
         self._root, self._epoch = root, epoch
-        self._started = time.time()
+        self._started = time.monotonic()
         self.draining = False
-        self.latest: dict[str, Any] = {"ready": False, "problems": ["the sink starts"], "streams": {}, "producers": []}
+        self.latest: dict[str, Any] = {"ready": False, "problems": ["the sink starts"]}
+        self.latest |= {"warnings": [], "streams": {}, "producers": []}
 
     def stream(self, name: str) -> StreamTotals:
         """The totals of a stream."""
@@ -74,8 +76,13 @@ class StatusBoard:
         self.latest = {
             "ready": not self.draining,
             "epoch": self._epoch,
-            "uptime_s": round(time.time() - self._started, 1),
+            "uptime_s": round(time.monotonic() - self._started, 1),
             "problems": problems,
+            "warnings": [
+                f"stream {name} will have to wait when its shard is full: {totals.shortage}"
+                for name, totals in self.streams.items()
+                if totals.shortage and not totals.waits
+            ],
             "disk_free_bytes": shutil.disk_usage(self._root).free,
             "in_flight_bytes": delivery.credit.in_flight_bytes,
             "credit_bytes": delivery.credit.total_bytes,

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from protocol.checksum import Buffer
-from protocol.errors import CorruptionError, HeadraceError, SpecError
+from protocol.errors import CorruptionError, DiskFullError, HeadraceError, SpecError
 from protocol.interval_set import IntervalSet
 from protocol.layout import SHARD_PATTERN, Capacity, ShardLayout
 from protocol.messages import End
@@ -78,6 +78,7 @@ class StreamStore:
         self._next: Future[ShardWriter] | None = None
         self._largest = _Largest()
         self._rolls: list[float] = []
+        self.shortage = ""  # why the next shard could not be prepared
         self._recover()
 
     def _recover(self) -> None:
@@ -225,15 +226,27 @@ class StreamStore:
         if self._next is None:
             self._next = self._pool.submit(self._create, self.active.layout.number + 1)
 
+    def look_after_preparation(self) -> None:
+        """See whether the next shard could be prepared, and try again if the disk was full."""
+        if self._next is None or not self._next.done():
+            return
+        error = self._next.exception()
+        self.shortage = str(error) if isinstance(error, DiskFullError) else ""
+        if self.shortage:
+            self._next = None
+            self.prepare()
+
     def _roll(self) -> None:
         """Go on with the next shard. Raises NotReadyError; DiskFullError or OSError if it could not be made."""
         began = time.monotonic()
         self.prepare()
         assert self._next is not None
         if not self._next.done():
+            if self.shortage:  # the last try failed, and the one that runs has nothing to say yet
+                raise DiskFullError(self.shortage)
             raise NotReadyError
-        ready, self._next = self._next, None
-        shard = ready.result()
+        shard = self._next.result()
+        self._next, self.shortage = None, ""
         self._full.append(self.active)
         self.active = shard
         self._rolls.append(time.monotonic() - began)
@@ -245,6 +258,11 @@ class StreamStore:
         """How long each roll since the last call held the writer up [s]."""
         taken, self._rolls = self._rolls, []
         return taken
+
+    @property
+    def next_is_ready(self) -> bool:
+        """An order that waits for the next shard can be tried again."""
+        return self._next is not None and self._next.done() and not isinstance(self._next.exception(), DiskFullError)
 
     @property
     def preparing(self) -> Future[ShardWriter] | None:

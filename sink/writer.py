@@ -36,6 +36,7 @@ from sink.reports import (
     Rejected,
     Report,
     Rolled,
+    Short,
     Stalled,
     WriterFailed,
 )
@@ -46,8 +47,9 @@ log = logging.getLogger("headrace.sink")
 # A group is committed when nothing more is waiting, or when one of these is reached.
 MAX_GROUP = 64
 MAX_GROUP_DELAY_S = 0.05
-RETRY_FULL_DISK_S = 2.0
 MAX_ALL_DOCUMENTS_BYTES = 32 << 20
+# How often it is seen whether the next shards could be prepared; tried again on a full disk.
+LOOK_AFTER_SHARDS_S = 1.0
 
 
 @dataclass
@@ -70,7 +72,8 @@ class Writer:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="shards")
         self._stores: dict[str, StreamStore] = {}
         self._stalled: dict[str, deque[_Item]] = {}
-        self._retry_at = float("inf")
+        self._look_at = 0.0
+        self._shortages: dict[str, str] = {}
         self._stopping = False
         # When the thread took up what it is doing now (monotonic); None while it waits for orders.
         self._busy_since: float | None = None
@@ -137,8 +140,10 @@ class Writer:
             full = len(self._group) >= MAX_GROUP or time.monotonic() - oldest > MAX_GROUP_DELAY_S
             if self._group and (full or self._orders.empty()):
                 self._commit()
-            if time.monotonic() >= self._retry_at or self._shard_is_ready():
+            if any(self._stores[stream].next_is_ready for stream in self._stalled):
                 self._retry_stalled()
+            if time.monotonic() >= self._look_at:
+                self._look_after_shards()
             if item is None and self._stopping:
                 return
 
@@ -166,11 +171,9 @@ class Writer:
             self._stalled[stream] = deque([item])
         except DiskFullError as error:
             self._stalled[stream] = deque([item])
-            self._retry_at = time.monotonic() + RETRY_FULL_DISK_S
             self._report(Stalled(stream, str(error)))
 
     def _retry_stalled(self) -> None:
-        self._retry_at = float("inf")
         for stream in list(self._stalled):
             parked = self._stalled.pop(stream)
             while parked and stream not in self._stalled:
@@ -180,11 +183,13 @@ class Writer:
             else:
                 self._report(Stalled(stream, ""))
 
-    def _shard_is_ready(self) -> bool:
-        if self._retry_at < float("inf"):
-            return False  # the disk was full a moment ago
-        ready = (self._stores[stream].preparing for stream in self._stalled)
-        return any(future is not None and future.done() for future in ready)
+    def _look_after_shards(self) -> None:
+        self._look_at = time.monotonic() + LOOK_AFTER_SHARDS_S
+        for stream, store in self._stores.items():
+            store.look_after_preparation()
+            if store.shortage != self._shortages.get(stream, ""):
+                self._shortages[stream] = store.shortage
+                self._report(Short(stream, store.shortage))
 
     def _carry_out(self, item: _Item) -> None:
         order = item.order

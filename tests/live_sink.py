@@ -65,6 +65,7 @@ class GatedDisk(Disk):
     """Syncs nothing until it is opened."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.gate = threading.Event()
         self.gate.set()
 

@@ -80,6 +80,9 @@ class Member:
 
     # --- an episode's Outbox ------------------------------------------------------------------------------------------
 
+    def touch(self) -> None:
+        """The simulation goes on: there is none that could hang."""
+
     def begin(self, index: int) -> None:
         """Begin the episode of a leased index."""
         self._machine.begin(index)

@@ -417,3 +417,24 @@ def test_a_message_that_no_credit_might_ever_cover() -> None:
     stage.machine.frames(0, 0, 1, [bytes(size)])
     with pytest.raises(EpisodeError, match=f"index 0: {size + 1} bytes in one message; the stream allows {size}"):
         stage.machine.frames(0, 1, 1, [bytes(size), b"x"])
+
+
+def test_sessions_and_what_was_sent_again_are_counted() -> None:
+    stage = Stage()
+    stage.lease(0, 1, 2)
+    stage.record(0)
+    stage.record(1)
+    stage.sent()
+    assert (stage.machine.sessions, stage.machine.resent) == (1, 0)
+    stage.lose_connection()
+    stage.welcome(leased=(0, 2), committed=(1,))
+    assert (stage.machine.sessions, stage.machine.resent) == (2, 1)
+
+
+def test_a_session_that_makes_no_sense_is_broken_off() -> None:
+    stage = Stage()
+    stage.lease(0)
+    stage.machine.break_session(stage.now)
+    (hello,) = stage.sent()
+    assert isinstance(hello, Hello)
+    assert hello.holding == (0,)

@@ -344,7 +344,7 @@ def test_defaults_and_times() -> None:
         f"{HELLO_INTERVAL_S:g}, doubling each time up to {MAX_HELLO_INTERVAL_S:g}",
         f"{RETRY_FULL_SINK_S:g}",
         f"lease_s, {config.lease_s:g} by default",
-        f"{config.grace_s:g}",
+        f"{config.grace_s / config.heartbeat_s:g} × heartbeat_s",
         f"{daemon._DRAIN_LIMIT_S:g}",
     ]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from producers.episode import Episode
 from producers.publisher import Goal, Publisher
+from protocol.dataset_view import DatasetView
 from protocol.errors import EpisodeError
 from protocol.jpeg import encode
 from tests.fakes import CheckingReader, counted_episode, counting_spec, publish
@@ -66,6 +69,22 @@ WRONG_STEPS: dict[str, tuple[dict[str, Any], str]] = {
     "JPEG of another size": ({"camera0": encode(np.zeros((8, 8, 3), np.uint8))}, "expected 48×64 pixels, found 8×8"),
     "JPEG cut off": ({"camera0": MADE.frames["camera0"][0][:-5]}, "camera 'camera0': .* is cut off"),
 }  # fmt: skip
+
+
+def test_an_episode_does_not_end_before_it_began(
+    tmp_path: Path, publisher: Publisher, index: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wall clock is set back by an hour meanwhile."""
+    wall = time.time_ns
+    with publisher.episode(index) as episode:
+        episode.step(*step_of())
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time_ns", lambda: wall() - 3600 * 10**9)
+            episode.finish(True)
+    publisher.flush()
+    with DatasetView(tmp_path / "data") as view:
+        (stored,) = view.new_episodes()
+        assert 0 <= int(stored.row["ended_ns"]) - int(stored.row["began_ns"]) < 60 * 10**9
 
 
 @pytest.mark.parametrize(("changes", "why"), WRONG_STEPS.values(), ids=WRONG_STEPS)

@@ -6,15 +6,33 @@ import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import h5py
 import msgspec
 import numpy as np
 import pytest
+import zmq
 
 from producers.episode import Episode
 from producers.publisher import Goal, Publisher, PublisherConfig
-from protocol.errors import ConfigurationError, RefusedError, SpecError
+from protocol.errors import ConfigurationError, ProtocolError, RefusedError, SpecError
+from protocol.messages import (
+    Bye,
+    Committed,
+    Done,
+    End,
+    FromProducer,
+    FromSink,
+    Hello,
+    Leased,
+    RefusalCode,
+    Refused,
+    Want,
+    Welcome,
+    decode_from_producer,
+    encode,
+)
 from protocol.producer_delivery import Event
 from protocol.spec import Camera, Column, StreamSpec
 from sink.daemon import Sink
@@ -23,6 +41,7 @@ from tests.live_sink import GatedDisk, RunSink
 from tests.processes import SinkProcess, wait_until
 
 SPEC = counting_spec()
+M = TypeVar("M", bound=FromProducer)
 
 
 @pytest.fixture
@@ -370,16 +389,115 @@ def test_a_refused_episode_is_raised_too(run_sink: RunSink) -> None:
     sink = run_sink(shard_bytes=4096)
     publisher = Publisher(sink.endpoint, SPEC, Goal(end=1))
     big = counted_episode(SPEC, 0)
-    with publisher.episode(next(publisher.leases())) as episode:
-        for _ in range(20):
-            episode.step(
-                {name: values[0] for name, values in big.columns.items()},
-                {name: frames[0] for name, frames in big.frames.items()},
-            )
-        episode.finish(True)
-    with pytest.raises(RefusedError, match=r"does not fit a shard of .*--shard-mib"):
+    with pytest.raises(RefusedError, match=r"does not fit a shard of .*--shard-mib"):  # noqa: PT012 -- at any call
+        with publisher.episode(next(publisher.leases())) as episode:
+            for _ in range(20):
+                episode.step(
+                    {name: values[0] for name, values in big.columns.items()},
+                    {name: frames[0] for name, frames in big.frames.items()},
+                )
+            episode.finish(True)
         publisher.close()
     publisher.close()
+
+
+class ScriptedSink:
+    """A ROUTER that says what a test wants, to one producer."""
+
+    def __init__(self) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.set(zmq.LINGER, 0)
+        self._socket.set(zmq.ROUTER_HANDOVER, 1)
+        self.endpoint = f"tcp://127.0.0.1:{self._socket.bind_to_random_port('tcp://127.0.0.1')}"
+        self.peer, self.session, self.seq = b"", 0, 0
+
+    def __enter__(self) -> ScriptedSink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+        self._context.term()
+
+    def hear(self, kind: type[M]) -> M:
+        """The next message of a kind; a Hello is answered."""
+        while self._socket.poll(20_000):
+            self.peer, header, *_ = self._socket.recv_multipart()
+            message = decode_from_producer(header)
+            if isinstance(message, Hello):
+                self.session, self.seq = message.session, 0
+                welcome = Welcome(session=0, epoch=1, credit=1 << 20, heartbeat_s=9.0, lease_s=30.0)
+                self.say(msgspec.structs.replace(welcome, leased=message.holding))
+            if isinstance(message, kind):
+                return message
+        raise AssertionError(f"no {kind.__name__} came")
+
+    def say(self, message: FromSink) -> None:
+        stamped = msgspec.structs.replace(message, session=self.session, seq=self.seq)
+        self.seq += 1
+        self.say_bytes(encode(stamped))
+
+    def say_bytes(self, data: bytes) -> None:
+        self._socket.send_multipart([self.peer, data])
+
+
+@pytest.fixture
+def scripted(no_leaks: None) -> Iterator[ScriptedSink]:
+    del no_leaks
+    with ScriptedSink() as made:
+        yield made
+
+
+def produce_in_background(endpoint: str, errors: list[RefusedError]) -> threading.Thread:
+    def produce() -> None:
+        try:
+            with Publisher(endpoint, SPEC, Goal(end=2)) as publisher:
+                for index in publisher.leases():
+                    publish(publisher, index)
+        except RefusedError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=produce)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(("code", "times"), [("not_leased", 3), ("bad_checksum", 1), ("bad_checksum", 2)])
+def test_an_episode_that_is_gone_or_came_damaged_once_stops_nobody(
+    scripted: ScriptedSink, code: RefusalCode, times: int
+) -> None:
+    errors: list[RefusedError] = []
+    thread = produce_in_background(scripted.endpoint, errors)
+    scripted.hear(Want)  # for the others, it may come before the End
+    for _ in range(times):
+        scripted.say(Leased(session=0, indices=(1,)))
+        assert scripted.hear(End).index == 1
+        scripted.say(Refused(session=0, code=code, why="on purpose", index=1))
+    if (code, times) != ("bad_checksum", 2):
+        scripted.say(Leased(session=0, indices=(1,)))
+        assert scripted.hear(End).index == 1
+        scripted.say(Committed(session=0, index=1))
+        scripted.say(Done(session=0))
+    scripted.hear(Bye)
+    thread.join(30)
+    assert [error.code for error in errors] == (["bad_checksum"] if times == 2 else [])
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_a_garbled_message_costs_a_session_and_many_stop_the_producer(scripted: ScriptedSink, times: int) -> None:
+    with Publisher(scripted.endpoint, SPEC, Goal(end=2)) as publisher:
+        leases = publisher.leases()
+        for turn in range(times):
+            scripted.hear(Hello)
+            assert publisher.sessions >= turn + 1
+            scripted.say_bytes(b"\xc1 this is no message")
+        if times == 1:
+            scripted.hear(Hello)
+            scripted.say(Done(session=0))
+            assert list(leases) == []
+        else:
+            with pytest.raises(ProtocolError):
+                list(leases)
 
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "tcp://", "tcp://127.0.0.1", "smoke://signals"])

@@ -118,6 +118,7 @@ class RecordingDisk(UnsyncedDisk):
     """
 
     def __init__(self, root: Path, kill_at: int | None = None) -> None:
+        super().__init__()
         self.root = root
         self.log: list[Operation] = []
         self.kill_at = kill_at

@@ -36,6 +36,7 @@ from protocol.messages import (
 from protocol.spec import Camera, StreamSpec
 from sink import shard_file, writer
 from sink.daemon import Sink, SinkConfig
+from sink.stream_store import PREPARE_AT
 from tests.fakes import CheckingReader, CountedEpisode, counted_episode, counting_spec
 from tests.live_sink import RunSink
 from tests.processes import SinkProcess, wait_until
@@ -497,7 +498,7 @@ def test_a_full_disk_stalls_one_stream_says_why_and_goes_on_by_itself(
     tmpfs: Tmpfs, run_sink: RunSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shard_file, "DISK_RESERVE_BYTES", 1 << 20)
-    monkeypatch.setattr(writer, "RETRY_FULL_DISK_S", 0.2)
+    monkeypatch.setattr(writer, "LOOK_AFTER_SHARDS_S", 0.2)
     sink = run_sink(data=tmpfs.path, delivery={"lease_s": 30.0})
     other = RawProducer(sink.endpoint, counting_spec("tests/other"), name="other")
     with RawProducer(sink.endpoint) as full, other:
@@ -532,6 +533,40 @@ def test_a_full_disk_stalls_one_stream_says_why_and_goes_on_by_itself(
         wait_until(lambda: health(sink) == (200, "ok\n"), "/healthz is content again")
     assert CheckingReader(tmpfs.path).indices == [*acked, index]
     assert CheckingReader(tmpfs.path, counting_spec("tests/other")).indices == [0, 1, 2]
+
+
+def test_a_shortage_is_told_before_anyone_has_to_wait(run_sink: RunSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quota has room for one shard: what fits it is committed, and that no other will follow is said half way."""
+    monkeypatch.setattr(writer, "LOOK_AFTER_SHARDS_S", 0.02)
+    sink = run_sink(quota_bytes=3 << 20, delivery={"lease_s": 30.0})
+    with RawProducer(sink.endpoint) as producer:
+        index = producer.lease()
+        shard = sink._writer._stores[SPEC.name].active
+        filler = sink.config.data / "filler"
+        filler.write_bytes(bytes(2 << 20))
+        while shard.fill < PREPARE_AT:
+            deliver(producer, index)
+            index = producer.next_lease()
+        wait_until(lambda: "warning" in health(sink)[1], "/healthz warns")
+        code, text = health(sink)
+        assert code == 200
+        assert text.startswith("ok\nwarning: stream tests/counting will have to wait when its shard is full: disk full")
+        assert "of the quota of 3.1 MB; free some space below" in text
+        assert status(sink)["streams"]["tests/counting"]["waits"] == ""
+        acked = []
+        while True:
+            producer.end(producer.begin(index))
+            if isinstance(producer.hear(Committed | Notice), Notice):  # type: ignore[arg-type]
+                break
+            acked.append(index)
+            index = producer.next_lease()
+        assert acked, "the rest of the shard was not used"
+        wait_until(lambda: health(sink)[0] == 503, "/healthz tells")
+        filler.unlink()
+        assert producer.hear(Notice).why == ""
+        assert producer.hear(Committed).index == index
+        wait_until(lambda: health(sink) == (200, "ok\n"), "/healthz is content again")
+    assert CheckingReader(sink.config.data).indices == list(range(index + 1))
 
 
 def test_a_new_stream_on_a_full_disk_is_refused(sink: Sink, witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:

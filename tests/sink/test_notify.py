@@ -157,11 +157,13 @@ def test_pings_come_until_the_loop_stands_still(tmp_path: Path, manager: Manager
 
 def test_stopping_comes_while_an_episode_is_being_committed(tmp_path: Path, manager: Manager) -> None:
     gate, data = tmp_path / "gate", tmp_path / "data"
+    gate.touch()
     flags = ("--data", data, "--bind", "tcp://127.0.0.1:0", "--http", "None", "--shard-mib", "1", "--lease-s", "60")
     with Process("-m", "sink.bench.stalled", gate, *flags) as process:
         endpoint = process.says(r"READY: data .*, producers at (\S+),")[1]
         with RawProducer(endpoint) as producer:
             index = producer.lease()
+            gate.unlink()
             producer.end(producer.begin(index))
             producer.send(Ping(session=0))
             producer.hear(Pong)  # so the End has been taken

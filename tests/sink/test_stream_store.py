@@ -57,6 +57,8 @@ def test_a_shard_is_sealed_only_when_no_episode_has_frames_in_it(tmp_path: Path)
         while bench.store.active.layout.number < 2:
             bench.put(index)
             index += 1
+            if bench.store.preparing is not None:
+                bench.store.preparing.result()  # as it is in life, long before it is needed
         assert first.open_episodes == 1
         with h5py.File(first.path, "r") as file:
             assert file["seal"][0]["row_checksum"] == 0
@@ -214,6 +216,7 @@ class CountingDisk(Disk):
     """Counts syncs."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.syncs = 0
 
     def sync(self, fd: int) -> None:
@@ -241,6 +244,9 @@ def test_a_full_disk_is_reported_when_the_next_shard_is_needed(tmp_path: Path, f
         assert CheckingReader(tmp_path).indices == list(range(attempts))
         assert not list((tmp_path / bench.spec.name).glob("*.preparing"))
         free(1 << 40)
+        bench.store.look_after_preparation()
+        assert bench.store.preparing is not None
+        bench.store.preparing.result(timeout=30)
         attempt, made = bench.begin(attempts)
         for step in made.messages():
             bench.frames(attempt, step)
