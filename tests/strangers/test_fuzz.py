@@ -40,7 +40,8 @@ def test_malformed_messages_harm_nobody(tmp_path: Path, capsys: pytest.CaptureFi
     with SinkProcess(around.data, *flags) as sink:
         sink.ready()
         log = tmp_path / "inner" / "data" / "honest.log"
-        honest = Process("-m", "tests.system.counting_producer", sink.endpoint, "1000000000", log, "0.004", "no such file")
+        arguments = (sink.endpoint, "1000000000", log, "0.004", "no such file")
+        honest = Process("-m", "tests.system.counting_producer", *arguments)
         with honest:
             wait_until(lambda: _honest_episodes(sink) > 0, "the honest producer begins")
             found = _attack(sink)
