@@ -15,6 +15,8 @@ from protocol.keys import ClientKey, read_client_key
 from protocol.spec import MAX_FRAME_BYTES
 
 KEY_VARIABLE = "HEADRACE_KEY"
+# Smaller frames are copied: to hear that libzmq needs a buffer no more costs pyzmq as much as copying this [bytes].
+COPY_BYTES = 256 * 1024
 _FAILURES = zmq.Event.HANDSHAKE_FAILED_AUTH | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
 # A sink that stops may hang up in the middle of a handshake, and one with keys may be first to see that we have none;
 # one that cannot read our key always hangs up.
@@ -89,6 +91,7 @@ class Link:
         made.set(zmq.IDENTITY, self._identity)
         made.set(zmq.LINGER, 0)
         made.set(zmq.SNDHWM, 10_000)
+        made.copy_threshold = COPY_BYTES
         made.set(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
         made.set(zmq.HEARTBEAT_IVL, 5_000)
         made.set(zmq.HEARTBEAT_TIMEOUT, 15_000)

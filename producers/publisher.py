@@ -278,7 +278,7 @@ class Publisher:
                 self._link.renew()
             for part in self._machine.take_outgoing():
                 try:
-                    self._link.socket.send_multipart([encode(part.message), *part.payload], zmq.NOBLOCK)
+                    self._link.socket.send_multipart([encode(part.message), *part.payload], zmq.NOBLOCK, copy=False)
                 except zmq.Again:
                     continue  # the sink does not read; it will notice the gap, and a new session sends this again
             events = self._machine.take_events()

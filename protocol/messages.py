@@ -21,6 +21,7 @@ PROTOCOL_VERSION = 1
 MAX_HEADER_BYTES = 1 << 20
 MAX_HOLDING = 4096
 MAX_TEXT = 4096
+MAX_FRAMES = 65_536
 
 Count = Annotated[int, Meta(ge=0, lt=2**32)]
 Index = Annotated[int, Meta(ge=0, lt=2**62)]
@@ -108,11 +109,15 @@ class Begin(_Message, tag="begin", frozen=True, kw_only=True):
 
 
 class Frames(_Message, tag="frames", frozen=True, kw_only=True):
-    """JPEG frames of steps [first, first + count). Payload: count × cameras frames, step by step in camera order."""
+    """JPEG frames of steps [first, first + count), step by step in camera order.
+
+    Payload: one frame, all JPEGs back to back. sizes: bytes of each, count × cameras.
+    """
 
     index: Index
     first: Count
     count: Annotated[int, Meta(ge=1, le=4096)]
+    sizes: Annotated[tuple[Count, ...], Meta(max_length=MAX_FRAMES)]
 
 
 class Document(_Message, tag="document", frozen=True, kw_only=True):

@@ -28,11 +28,12 @@ class OpenStream:
 
 @dataclass(frozen=True)
 class Append:
-    """Write frames of steps [first, first + count)."""
+    """Write frames of steps [first, first + count). sizes: of each JPEG in the payload; size: of all."""
 
     attempt: Attempt
     first: int
     count: int
+    sizes: tuple[int, ...]
     size: int
 
 

@@ -8,7 +8,7 @@ from protocol.spec import MAX_ATTRIBUTE_BYTES, StreamSpec
 
 
 def check_frames(spec: StreamSpec, message: Frames, sizes: tuple[int, ...], steps: int) -> None:
-    """Check a Frames message after `steps` steps of its episode. Raises EpisodeError."""
+    """Check a Frames message after `steps` steps of its episode. sizes: of its payload. Raises EpisodeError."""
     where = f"stream {spec.name!r}, index {message.index}"
     if not spec.cameras:
         raise EpisodeError(f"{where}: the stream has no cameras, but frames came")
@@ -17,13 +17,15 @@ def check_frames(spec: StreamSpec, message: Frames, sizes: tuple[int, ...], step
     if message.first + message.count > spec.max_steps:
         raise EpisodeError(f"{where}: the episode is longer than max_steps {spec.max_steps}")
     cameras = len(spec.cameras)
-    if len(sizes) != message.count * cameras:
+    if len(message.sizes) != message.count * cameras:
         raise EpisodeError(
             f"{where}: expected {message.count} steps of {cameras} cameras = {message.count * cameras} frames, "
-            f"found {len(sizes)}"
+            f"found {len(message.sizes)}"
         )
-    if 0 in sizes:
-        raise EpisodeError(f"{where}: frame {sizes.index(0)} of the message is empty")
+    if 0 in message.sizes:
+        raise EpisodeError(f"{where}: frame {message.sizes.index(0)} of the message is empty")
+    if sizes != (sum(message.sizes),):
+        raise EpisodeError(f"{where}: expected one payload frame of {sum(message.sizes)} bytes of JPEG, found {sizes}")
 
 
 def check_end(spec: StreamSpec, message: End, sizes: tuple[int, ...], steps: int) -> None:

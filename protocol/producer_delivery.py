@@ -43,7 +43,7 @@ from protocol.messages import (
     Want,
     Welcome,
 )
-from protocol.spec import MAX_DOCUMENT_BYTES, StreamSpec
+from protocol.spec import MAX_DOCUMENT_BYTES, MAX_FRAME_BYTES, StreamSpec
 
 # Seconds between the first two Hellos: a sink that is not there costs little.
 HELLO_INTERVAL_S = 1.0
@@ -132,8 +132,11 @@ class ProducerDelivery:
 
     def frames(self, index: int, first: int, count: int, frames: Sequence[Buffer]) -> None:
         """Add the JPEG frames of `count` steps. Raises EpisodeError if they are too many bytes for one message."""
-        message = Frames(session=0, index=index, first=first, count=count)
-        self._add(index, Outgoing(message, tuple(frames)))
+        sizes = tuple(map(len, frames))
+        if sum(sizes) > MAX_FRAME_BYTES:
+            raise EpisodeError(f"index {index}: {sum(sizes)} bytes of JPEG in one message; at most {MAX_FRAME_BYTES}")
+        message = Frames(session=0, index=index, first=first, count=count, sizes=sizes)
+        self._add(index, Outgoing(message, (b"".join(frames),)))
 
     def end(self, end: End, payload: Sequence[Buffer], documents: Sequence[bytes] = ()) -> None:
         """End an episode; `end.documents` is filled in from `documents`. Raises EpisodeError if anything is too big."""

@@ -310,7 +310,8 @@ class SinkDelivery:
     def _dispatch(self, now: float, session: Session, message: FromProducer, sizes: tuple[int, ...]) -> None:
         if sizes and not self.credit.receive(session.number, sum(sizes)):
             raise _RefusalError("credit_exceeded", f"{sum(sizes)} payload bytes are more than the credit left")
-        if sum(sizes) and not self.credit.bear(session.number, len(sizes)):
+        pieces = len(message.sizes) if isinstance(message, Frames) else len(sizes)
+        if sum(sizes) and not self.credit.bear(session.number, pieces):
             raise self._drop(session, sizes, "unknown_session", "too many small payload frames wait for the disk")
         if sizes and not isinstance(message, Frames | Document | End):
             raise self._drop(session, sizes, "bad_message", f"{type(message).__name__} has no payload, found {sizes}")
@@ -374,7 +375,7 @@ class SinkDelivery:
             why = f"more than {most} frames are in episodes that have not ended; end some before others begin"
             raise self._drop(session, sizes, "bad_message", why, message.index)
         episode.steps += message.count
-        self._orders.append(Append(episode.attempt, message.first, message.count, sum(sizes)))
+        self._orders.append(Append(episode.attempt, message.first, message.count, message.sizes, sum(sizes)))
 
     def _end(self, session: Session, message: End, sizes: tuple[int, ...]) -> None:
         if message.index in session.refused:

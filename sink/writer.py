@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from protocol.checksum import Buffer
@@ -233,8 +234,8 @@ class Writer:
         frames = 0
         if order.attempt.number not in self._dead:
             try:
-                self._stores[order.attempt.stream].append(order.attempt, item.payload)
-                frames = len(item.payload)
+                self._stores[order.attempt.stream].append(order.attempt, _split(item.payload[0], order.sizes))
+                frames = len(order.sizes)
             except RejectedError as error:
                 self._reject(order.attempt, error)
         self._report(Consumed(order.attempt.stream, order.attempt.session, order.size, frames))
@@ -274,6 +275,13 @@ class Writer:
     def _report(self, report: Report) -> None:
         self._reports.append(report)
         os.eventfd_write(self.wake_fd, 1)
+
+
+def _split(payload: Buffer, sizes: Sequence[int]) -> list[memoryview]:
+    """The JPEGs of a message."""
+    view = memoryview(payload)
+    ends = list(accumulate(sizes))
+    return [view[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
 def _stream_of(order: Order) -> str:

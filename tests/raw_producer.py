@@ -109,7 +109,8 @@ class RawProducer:
 
     def frames(self, index: int, first: int, frames: Sequence[bytes]) -> None:
         """Send the frames of one step."""
-        self.send(Frames(session=0, index=index, first=first, count=1), *frames)
+        sizes = tuple(map(len, frames))
+        self.send(Frames(session=0, index=index, first=first, count=1, sizes=sizes), b"".join(frames))
 
     def documents(self, made: CountedEpisode) -> None:
         """Send the documents of an episode."""

@@ -140,8 +140,9 @@ def parts(index: int) -> tuple[list[Part], dict[str, Any]]:
     batches = [(first, frames[first : first + 4]) for first in range(0, count, 4)]
     messages: list[Part] = [("begin", {"index": index}, [])]
     for first, batch in batches:
-        fields = {"index": index, "first": first, "count": len(batch)}
-        messages.append(("frames", fields, [frame for step in batch for frame in step]))
+        images = [frame for step in batch for frame in step]
+        fields = {"index": index, "first": first, "count": len(batch), "sizes": [len(image) for image in images]}
+        messages.append(("frames", fields, [b"".join(images)]))
     messages.append(("end", end, [attributes, *columns]))
     sent = {**end, "attributes": attributes.hex(), "action": action.hex(), "tick": tick.hex()}
     sent["frames"] = {camera["name"]: [step[c].hex() for step in frames] for c, camera in enumerate(CAMERAS)}

@@ -175,7 +175,7 @@ def test_frames_of_episodes_that_do_not_end_are_bounded() -> None:
     sent = 0
     for index in range(100):
         stage.say(b"a", Begin(session=0, index=index))
-        stage.say(b"a", Frames(session=0, index=index, first=0, count=400), *[1] * 400)
+        stage.say(b"a", Frames(session=0, index=index, first=0, count=400, sizes=(1,) * 400), 400)
         sent += 400
         if codes := stage.codes():
             assert codes == ["bad_message"]

@@ -68,6 +68,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "committed": index_lists,
     "lost": index_lists,
     "first": counts,
+    "sizes": st.lists(counts, max_size=9).map(tuple),
     "steps": counts,
     "epoch": sessions,
     "credit": counts,

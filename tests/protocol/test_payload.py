@@ -19,8 +19,8 @@ BLIND = StreamSpec("sim/Blind", 20.0, 5, COLUMNS)
 BARE = StreamSpec("sim/Bare", 20.0, 5)
 
 
-def frames(first: int = 0, count: int = 1) -> Frames:
-    return Frames(session=1, index=9, first=first, count=count)
+def frames(sizes: tuple[int, ...] = (10, 10), first: int = 0, count: int = 1) -> Frames:
+    return Frames(session=1, index=9, first=first, count=count, sizes=sizes)
 
 
 def end(steps: int, outcome: Outcome = Outcome.SUCCESS) -> End:
@@ -32,20 +32,23 @@ def refused(why: str) -> Any:
 
 
 def test_frames_that_fit() -> None:
-    check_frames(SPEC, frames(), (10, 10), steps=0)
-    check_frames(SPEC, frames(first=3, count=2), (10, 1, 1, 10), steps=3)
+    check_frames(SPEC, frames(), (20,), steps=0)
+    check_frames(SPEC, frames((10, 1, 1, 10), first=3, count=2), (22,), steps=3)
 
 
 @pytest.mark.parametrize(
     ("spec", "message", "sizes", "steps", "why"),
     [
-        (BLIND, frames(), (10,), 0, "stream 'sim/Blind', index 9: the stream has no cameras, but frames came"),
-        (SPEC, frames(first=1), (10, 10), 0, "stream 'sim/Task', index 9: expected frames from step 0, found step 1"),
-        (SPEC, frames(first=0), (10, 10), 1, "expected frames from step 1, found step 0"),
-        (SPEC, frames(first=4, count=2), (1,) * 4, 4, "the episode is longer than max_steps 5"),
-        (SPEC, frames(count=2), (1,) * 3, 0, "expected 2 steps of 2 cameras = 4 frames, found 3"),
-        (SPEC, frames(), (), 0, "expected 1 steps of 2 cameras = 2 frames, found 0"),
-        (SPEC, frames(), (10, 0), 0, "frame 1 of the message is empty"),
+        (BLIND, frames((10,)), (10,), 0, "stream 'sim/Blind', index 9: the stream has no cameras, but frames came"),
+        (SPEC, frames(first=1), (20,), 0, "stream 'sim/Task', index 9: expected frames from step 0, found step 1"),
+        (SPEC, frames(first=0), (20,), 1, "expected frames from step 1, found step 0"),
+        (SPEC, frames((1,) * 4, first=4, count=2), (4,), 4, "the episode is longer than max_steps 5"),
+        (SPEC, frames((1,) * 3, count=2), (3,), 0, "expected 2 steps of 2 cameras = 4 frames, found 3"),
+        (SPEC, frames(()), (), 0, "expected 1 steps of 2 cameras = 2 frames, found 0"),
+        (SPEC, frames((10, 0)), (10,), 0, "frame 1 of the message is empty"),
+        (SPEC, frames(), (), 0, "expected one payload frame of 20 bytes of JPEG, found ()"),
+        (SPEC, frames(), (19,), 0, "expected one payload frame of 20 bytes of JPEG, found (19,)"),
+        (SPEC, frames(), (10, 10), 0, "expected one payload frame of 20 bytes of JPEG, found (10, 10)"),
     ],
 )
 def test_frames_that_do_not_fit(

@@ -260,7 +260,7 @@ def test_an_episode_goes_out_part_by_part_and_is_kept_until_it_is_committed() ->
     stage.record(5)
     begin, frames, document, last = stage.sent()
     assert begin == Begin(session=1, seq=1, index=5)
-    assert frames == Frames(session=1, seq=2, index=5, first=0, count=1)
+    assert frames == Frames(session=1, seq=2, index=5, first=0, count=1, sizes=(4,))
     assert document == Document(session=1, seq=3, sha256=hashlib.sha256(b"xml").hexdigest())
     assert isinstance(last, End)
     assert last.documents == (document.sha256,)

@@ -110,7 +110,11 @@ class Peer:
         return self
 
     def say(self, message: FromProducer, *sizes: int) -> None:
+        """sizes: of the payload; of the JPEGs in it, if these are frames."""
         stamped = msgspec.structs.replace(message, session=self.session, seq=self.seq)
+        if isinstance(message, Frames):
+            stamped = msgspec.structs.replace(stamped, sizes=sizes)
+            sizes = (sum(sizes),)
         self.seq += 1
         self.stage.receive(self.peer, stamped, *sizes)
 
@@ -138,7 +142,7 @@ def begin(index: int) -> Begin:
 
 
 def frames(index: int, first: int = 0, count: int = 1) -> Frames:
-    return Frames(session=0, index=index, first=first, count=count)
+    return Frames(session=0, index=index, first=first, count=count, sizes=())
 
 
 def end(index: int, outcome: Outcome = Outcome.SUCCESS, steps: int = 1) -> End:

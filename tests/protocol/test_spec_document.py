@@ -586,7 +586,7 @@ def test_vectors_of_headers() -> None:
     expected = {
         "ping": messages.Ping(session=7, seq=3, state="idle"),
         "begin": messages.Begin(session=7, seq=4, index=7),
-        "frames": messages.Frames(session=7, seq=5, index=7, first=0, count=2),
+        "frames": messages.Frames(session=7, seq=5, index=7, first=0, count=2, sizes=(7, 9)),
     }
     rows = table_with("message", "bytes")
     assert {row["message"].split("`")[1] for row in rows} == set(expected)

@@ -30,7 +30,10 @@ def recorded() -> list[Message]:
     fields = {"protocol": 1, "producer": {"name": "recorded"}, "spec": json.loads(spec.to_json()), "goal": {}}
     bodies: list[tuple[str, dict[str, object], list[bytes]]] = [
         ("hello", fields, []), ("want", {"count": 1}, []), ("begin", {"index": 0}, []),
-        *(("frames", {"index": 0, "first": n, "count": 1}, frames) for n, frames in enumerate(made.messages())),
+        *(
+            ("frames", {"index": 0, "first": n, "count": 1, "sizes": [*map(len, images)]}, [b"".join(images)])
+            for n, images in enumerate(made.messages())
+        ),
     ]  # fmt: skip
     end = made.end()
     bodies.append(("document", {"sha256": end.documents[0]}, list(made.documents.values())))

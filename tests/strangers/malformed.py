@@ -92,7 +92,7 @@ class Talk:
         return index
 
     def frames(self, index: int, first: int = 0) -> None:
-        self.say("frames", JPEG, index=index, first=first, count=1)
+        self.say("frames", JPEG, index=index, first=first, count=1, sizes=[len(JPEG)])
 
     def end(
         self, index: int, steps: int, payload: list[bytes] | None = None, changes: dict[str, Any] | None = None
@@ -112,8 +112,9 @@ class Talk:
             return self.header("hello", **self.hello_fields(holding=[rng.getrandbits(61)]))
         index = self.lease() if kind == "begin" else self.begin()
         fields: dict[str, dict[str, Any]] = {
-            "want": {"count": 1}, "begin": {"index": index}, "frames": {"index": index, "first": 0, "count": 1},
-            "document": {"sha256": SHA256}, "abandon": {"index": index}, "ping": {"state": "s"}, "bye": {},
+            "want": {"count": 1}, "begin": {"index": index}, "document": {"sha256": SHA256},
+            "abandon": {"index": index}, "ping": {"state": "s"}, "bye": {},
+            "frames": {"index": index, "first": 0, "count": 1, "sizes": [len(JPEG)]},
             "end": {"index": index, "outcome": 3, "steps": 0, "seed": 1, "began_ns": 1, "ended_ns": 2, "checksum": 1,
                     "documents": [SHA256]},
         }  # fmt: skip
@@ -239,7 +240,7 @@ def empty_frames(talk: Talk) -> None:
 def many_parts(talk: Talk) -> None:
     index = talk.begin()
     parts = _seldom(talk.rng, 4096, talk.rng.choice((2, 30, 200)))
-    header = talk.header("frames", index=index, first=0, count=min(parts, 4096))
+    header = talk.header("frames", index=index, first=0, count=min(parts, 4096), sizes=[1] * parts)
     talk.raw(msgpack.packb(header), *[talk.rng.choice((b"", b"x", JPEG[:50]))] * parts)
 
 
@@ -282,7 +283,17 @@ def index_overflow(talk: Talk) -> None:
 def offset_overflow(talk: Talk) -> None:
     index = talk.begin()
     changes = {talk.rng.choice(("first", "count")): talk.rng.choice(NUMBERS)}
-    talk.say("frames", JPEG, **{"index": index, "first": 0, "count": 1, **changes})
+    talk.say("frames", JPEG, **{"index": index, "first": 0, "count": 1, "sizes": [len(JPEG)], **changes})
+
+
+def lying_sizes(talk: Talk) -> None:
+    """Sizes that are not those of the payload, or not as many as steps."""
+    rng, whole = talk.rng, len(JPEG)
+    sizes = rng.choice((
+        [], [0], [whole - 1], [whole + 1], [whole, whole], [1] * whole, [whole, 0], [-1], [2**32 - 1], [2**32], [2**63],
+        [rng.choice(NUMBERS) for _ in range(rng.randrange(1, 9))], [1] * 70_000 if rng.random() < 0.02 else [2] * 9,
+    ))  # fmt: skip
+    talk.say("frames", JPEG, index=talk.begin(), first=0, count=rng.choice((1, max(len(sizes), 1))), sizes=sizes)
 
 
 def too_many_steps(talk: Talk) -> None:
@@ -303,7 +314,8 @@ def wrong_payload(talk: Talk) -> None:
     index = talk.begin()
     parts = [talk.rng.choice((b"", b"x", JPEG, JPEG[:-1], bytes(999))) for _ in range(talk.rng.randrange(4))]
     kind = talk.rng.choice(("frames", "end", "document", "ping", "want", "bye"))
-    fields = {"frames": {"index": index, "first": 0, "count": 1}, "document": {"sha256": SHA256}, "want": {"count": 1}}
+    frames = {"index": index, "first": 0, "count": 1, "sizes": [len(JPEG)]}
+    fields = {"frames": frames, "document": {"sha256": SHA256}, "want": {"count": 1}}
     if kind == "end":
         talk.frames(index)
         talk.end(index, 1, [b"{}", *parts])
@@ -343,7 +355,7 @@ def jpeg_bomb(talk: Talk) -> None:
         JPEG[: rng.randrange(1, len(JPEG))], JPEG + b"\0", b"\xff\xd8" + b"\xff\xe1\xff\xff" * rng.randrange(1, 2000),
         b"\xff" * rng.randrange(1, 20_000), b"\x89PNG\r\n\x1a\n" + bytes(50), rng.randbytes(300) + b"\xff\xd9",
     ))  # fmt: skip
-    talk.say("frames", frame, index=index, first=0, count=1)
+    talk.say("frames", frame, index=index, first=0, count=1, sizes=[len(frame)])
 
 
 def stream_name(talk: Talk) -> None:
@@ -383,7 +395,7 @@ def greedy(talk: Talk) -> None:
 def credit_exceeded(talk: Talk) -> None:
     index = talk.begin()
     size = _seldom(talk.rng, 3 << 20, 1000)
-    talk.say("frames", *[bytes(size)] * talk.rng.randrange(1, 4), index=index, first=0, count=1)
+    talk.say("frames", *[bytes(size)] * talk.rng.randrange(1, 4), index=index, first=0, count=1, sizes=[size])
 
 
 def from_sink(talk: Talk) -> None:
@@ -400,6 +412,6 @@ def other_version(talk: Talk) -> None:
 KINDS: tuple[Callable[[Talk], None], ...] = (
     wrong_type, out_of_range, missing_field, extra_field, duplicate_key, deep_nesting, huge_count, not_utf8, truncated,
     flipped, garbage, empty_frames, many_parts, oversized_header, wrong_seq, guessed_session, replayed, index_overflow,
-    offset_overflow, too_many_steps, end_lies, wrong_payload, bad_columns, bad_attributes, wrong_document, jpeg_bomb,
-    stream_name, new_stream, giant_spec, greedy, credit_exceeded, from_sink, other_version,
+    lying_sizes, offset_overflow, too_many_steps, end_lies, wrong_payload, bad_columns, bad_attributes, wrong_document,
+    jpeg_bomb, stream_name, new_stream, giant_spec, greedy, credit_exceeded, from_sink, other_version,
 )  # fmt: skip

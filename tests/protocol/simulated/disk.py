@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from itertools import count
+from itertools import accumulate, count
 from typing import TYPE_CHECKING
 
 from protocol.messages import Outcome
@@ -91,8 +91,11 @@ class Disk:
         number = order.attempt.number
         if number not in self._bad:
             frames = self._frames.setdefault(number, [])
-            assert order.first * (len(payload) // order.count) == len(frames), f"{order} after {len(frames)} frames"
-            frames.extend(payload)
+            each = len(order.sizes) // order.count
+            assert order.first * each == len(frames), f"{order} after {len(frames)} frames"
+            ends = list(accumulate(order.sizes))
+            assert ends[-1] == len(payload[0])
+            frames.extend(payload[0][end - size : end] for size, end in zip(order.sizes, ends, strict=True))
             if self.reject_next:
                 self._reject(order.attempt)
         self._consumed(order.attempt.session, order.size)
