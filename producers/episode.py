@@ -19,7 +19,7 @@ from protocol.messages import End, Outcome
 from protocol.spec import MAX_ATTRIBUTE_BYTES, MAX_DOCUMENT_BYTES, Column, StreamSpec
 
 # Frames are sent when this much has gathered, so that small ones share a message.
-_BATCH_BYTES = 512 * 1024
+_BATCH_BYTES = 1024 * 1024
 
 MAX_SEED = 2**63 - 1
 
@@ -216,6 +216,8 @@ class Episode:
 
 
 def _check_names(where: str, kind: str, expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    if expected.keys() == found.keys():
+        return
     missing = [name for name in expected if name not in found]
     unknown = [name for name in found if name not in expected]
     if missing or unknown:
@@ -225,28 +227,30 @@ def _check_names(where: str, kind: str, expected: Mapping[str, Any], found: Mapp
 
 
 def _row(where: str, column: Column, value: ArrayLike) -> NDArray[np.generic]:
-    where = f"{where}, column {column.name!r}"
-    if type(value) is np.ndarray and value.dtype == column.numpy_dtype and value.shape == column.shape:
+    dtype = column.numpy_dtype
+    if type(value) is np.ndarray and value.dtype == dtype and value.shape == column.shape:
         # The common case, every step: nothing to convert.
         return _finite(where, column, value.copy())
+    place = f"{where}, column {column.name!r}"
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise EpisodeError(f"{where}: expected {column.dtype}{list(column.shape)}: {error}") from error
+        raise EpisodeError(f"{place}: expected {column.dtype}{list(column.shape)}: {error}") from error
     if array.shape != column.shape:
-        raise EpisodeError(f"{where}: expected shape {list(column.shape)}, found {list(array.shape)}")
-    integers = array.dtype.kind in "iu" and column.numpy_dtype.kind in "iu"
-    if not integers and not np.can_cast(array.dtype, column.numpy_dtype, casting="same_kind"):
-        raise EpisodeError(f"{where}: expected {column.dtype}, found {array.dtype}")
+        raise EpisodeError(f"{place}: expected shape {list(column.shape)}, found {list(array.shape)}")
+    integers = array.dtype.kind in "iu" and dtype.kind in "iu"
+    if not integers and not np.can_cast(array.dtype, dtype, casting="same_kind"):
+        raise EpisodeError(f"{place}: expected {column.dtype}, found {array.dtype}")
     with np.errstate(over="ignore"):  # becomes an infinity, which is refused below
-        row: NDArray[np.generic] = array.astype(column.numpy_dtype)
+        row: NDArray[np.generic] = array.astype(dtype)
     if integers and not np.array_equal(row, array):
-        raise EpisodeError(f"{where}: {array.tolist()} does not fit {column.dtype}")
+        raise EpisodeError(f"{place}: {array.tolist()} does not fit {column.dtype}")
     return _finite(where, column, row)
 
 
 def _finite(where: str, column: Column, row: NDArray[np.generic]) -> NDArray[np.generic]:
-    if column.numpy_dtype.kind == "f" and not column.allow_nan and not np.isfinite(row).all():
+    if row.dtype.kind == "f" and not column.allow_nan and not np.isfinite(row).all():
+        where = f"{where}, column {column.name!r}"
         raise EpisodeError(f"{where}: NaN or infinity, which the spec forbids: {row.tolist()}")
     return row
 

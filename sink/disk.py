@@ -12,13 +12,17 @@ import errno
 import fcntl
 import os
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from protocol.checksum import Buffer
+from sink.pages import PagePool
 from sink.quota import Quota
 
 # Linux: at most 1024 buffers a call (limits.h IOV_MAX).
 _IOV_MAX = 1024
+# Writes that may be on their way at once.
+_HANDS = 2
 # linux/falloc.h
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
 
@@ -31,6 +35,8 @@ class Disk:
 
     def __init__(self, quota: Quota | None = None) -> None:
         self.quota = quota
+        self.pages = PagePool()
+        self._hands: ThreadPoolExecutor | None = None
 
     def open(self, path: Path, create: bool = False) -> int:
         """Open a file for reading and writing at offsets; create: a new one, empty, in place of what is there."""
@@ -66,6 +72,18 @@ class Disk:
             offset += done
             # Mostly nothing is left, but a signal or a network file system may cut a write short.
             rest = _after(rest, done)
+
+    def write_soon(self, fd: int, buffer: memoryview, offset: int) -> Future[None]:
+        """Begin to write; the buffer must stay as it is until that is done. Of several, any may be done first."""
+        if self._hands is None:
+            self._hands = ThreadPoolExecutor(_HANDS, thread_name_prefix="disk")
+        return self._hands.submit(self.write, fd, [buffer], offset)
+
+    def stop(self) -> None:
+        """Wait for what was begun, and keep no threads; a new `write_soon` may follow."""
+        if self._hands is not None:
+            self._hands.shutdown()
+            self._hands = None
 
     def sync(self, fd: int) -> None:
         """Make all that was written to the file durable."""

@@ -165,5 +165,6 @@ class ShardWriter:
 
     def close(self) -> None:
         """Close the file."""
+        self._staging.close()
         self._disk.close(self._direct)
         self._disk.close(self._fd)

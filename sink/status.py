@@ -46,7 +46,10 @@ class StatusBoard:
 
     def stream(self, name: str) -> StreamTotals:
         """The totals of a stream."""
-        return self.streams.setdefault(name, StreamTotals())
+        totals = self.streams.get(name)
+        if totals is None:
+            totals = self.streams[name] = StreamTotals()
+        return totals
 
     def note_commit(self, name: str, outcome: Outcome, steps: int) -> None:
         """One more index is committed."""

@@ -28,9 +28,9 @@ from protocol.orders import Attempt
 from protocol.spec import StreamSpec, differences
 from sink.disk import Disk, make_directories
 from sink.episode import EpisodeUnderWay, RejectedError, column_frames
+from sink.pages import PAGE
 from sink.shard_file import PREPARING, create_shard
 from sink.shard_writer import ShardWriter
-from sink.staging import PAGE
 
 # The next shard is made when the current one is this full: early enough, and a small dataset reserves one only.
 PREPARE_AT = 0.5

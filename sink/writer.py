@@ -129,6 +129,7 @@ class Writer:
             self._report(WriterFailed(error))
         finally:
             self._pool.shutdown(wait=True)
+            self._disk.stop()
 
     def _loop(self) -> None:
         while True:

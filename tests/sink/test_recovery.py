@@ -20,8 +20,8 @@ from protocol.layout import DOCUMENT, EPISODE, SEAL, Capacity, ShardLayout, seal
 from protocol.shard_view import ShardView
 from protocol.spec import Column, StreamSpec
 from sink.leftover import SECTOR
+from sink.pages import PAGE
 from sink.shard_file import create_shard
-from sink.staging import PAGE
 from tests.fakes import CheckingReader, counted_episode, counting_spec
 from tests.sink.bench import SHARD_BYTES, Bench
 

@@ -21,7 +21,7 @@ from protocol.spec import Column
 from sink.content_audit import jpeg_size
 from sink.daemon import Sink, SinkConfig
 from sink.fault import Fault
-from sink.staging import PAGE
+from sink.pages import PAGE
 from sink.verify import main, verify
 from tests.datasets import MODEL, SPEC, Recorded, picture, write_dataset
 
