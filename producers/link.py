@@ -38,9 +38,10 @@ def chosen_key(path: Path | None) -> ClientKey | None:
 class Link:
     """Used by one thread, but for the constructor and `reason`. `socket` is the present one."""
 
-    def __init__(self, endpoint: str, key: ClientKey | None) -> None:
-        """Connects in the background. Raises ConfigurationError if there is nothing to connect to."""
-        self.endpoint, self.key = endpoint, key
+    def __init__(self, endpoint: str, key: ClientKey | None, wake_fd: int) -> None:
+        """Connects in the background. wake_fd: ends `wait`. Raises ConfigurationError for an endpoint that is none."""
+        self.endpoint, self.key, self._wake_fd = endpoint, key, wake_fd
+        self._failed = False  # a handshake, at the last look
         self._identity = b"h" + uuid.uuid4().bytes
         self._context = zmq.Context()
         self.reason = ""  # why we are not let in, a sentence; empty if we are, or do not know
@@ -50,6 +51,12 @@ class Link:
         except ConfigurationError:
             self._context.term()
             raise
+
+    def wait(self, timeout_ms: int) -> bool:
+        """Until something has come, or `wake_fd` can be read. True: a message is there."""
+        ready = dict(self._poller.poll(timeout_ms))
+        self._failed = self._monitor in ready
+        return self.socket in ready
 
     def renew(self) -> None:
         """A new socket under the same identity; what the old one had not sent is dropped."""
@@ -68,7 +75,7 @@ class Link:
     def new_reason(self) -> str | None:
         """The reason, if it was not known at the last call."""
         before = self.reason
-        while self._monitor.poll(0):
+        while self._failed and self._monitor.poll(0):
             event = parse_monitor_message(self._monitor.recv_multipart())
             self.reason = self._why(zmq.Event(event["event"]), event["value"]) or self.reason
         return self.reason if self.reason != before else None
@@ -112,6 +119,9 @@ class Link:
                 f"cannot connect to {self.endpoint!r}: {error.strerror}; expected e.g. tcp://127.0.0.1:5555"
             ) from error
         self.socket, self._monitor = made, monitor
+        self._poller = zmq.Poller()
+        for source in (made, monitor, self._wake_fd):
+            self._poller.register(source, zmq.POLLIN)
 
     def _disconnect(self, linger_ms: int) -> None:
         self.socket.disable_monitor()

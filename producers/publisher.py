@@ -30,7 +30,7 @@ import zmq
 from producers.episode import Episode
 from producers.link import Link, chosen_key
 from protocol.checksum import Buffer
-from protocol.errors import HeadraceError, ProtocolError, RefusedError
+from protocol.errors import ConfigurationError, HeadraceError, ProtocolError, RefusedError
 from protocol.jpeg import DEFAULT_QUALITY
 from protocol.messages import End, Goal, Producer, decode_from_sink, encode
 from protocol.producer_delivery import Event, ProducerDelivery
@@ -94,8 +94,13 @@ class Publisher:
         self._remade: set[int] = set()  # arrived damaged once
         self._asked = self._done = self._closing = self._told_error = False
         self._error: BaseException | None = None
-        self._link = Link(endpoint, chosen_key(self.config.key))
+        key = chosen_key(self.config.key)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        try:
+            self._link = Link(endpoint, key, self._wake)
+        except ConfigurationError:
+            os.close(self._wake)
+            raise
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
 
@@ -262,17 +267,15 @@ class Publisher:
 
     def _step(self) -> bool:
         """One turn of the loop; True when all is said and the thread may end."""
-        poller = zmq.Poller()
-        poller.register(self._link.socket, zmq.POLLIN)
-        poller.register(self._wake, zmq.POLLIN)
-        poller.poll(_TICK_MS)
+        heard = self._link.wait(_TICK_MS)
         with suppress(BlockingIOError):  # nobody roused us: a message, or the time
             os.eventfd_read(self._wake)
         reason = self._link.new_reason()
         if reason:
             log.warning("%s", reason)
         with self._changed:
-            self._receive_all()
+            if heard:
+                self._receive_all()
             self._notice_hang()
             if self._machine.tick(time.monotonic()):
                 self._link.renew()
@@ -299,11 +302,8 @@ class Publisher:
         self._machine.hangs = hangs
 
     def _receive_all(self) -> None:
-        while True:
-            try:
-                frames = self._link.socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+        while int(self._link.socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            frames = self._link.socket.recv_multipart(zmq.NOBLOCK)
             try:
                 message = decode_from_sink(frames[0])
             except ProtocolError as error:

@@ -155,10 +155,12 @@ class Sink:
             self._notifier.ready(f"ready, producers at {self.endpoint}")
             while not self._drained():
                 self._notifier.alive(time.monotonic())
-                poller.poll(100)
-                self._receive_burst()
-                for report in self._writer.take_reports():
-                    self._handle(report)
+                ready = dict(poller.poll(100))
+                if self._socket in ready:
+                    self._receive_burst()
+                if self._writer.wake_fd in ready:
+                    for report in self._writer.take_reports():
+                        self._handle(report)
                 now = time.monotonic()
                 if now >= next_tick:
                     next_tick = now + _TICK_S
@@ -235,11 +237,9 @@ class Sink:
 
     def _receive_burst(self) -> None:
         for _ in range(_BURST):
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            if not int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
                 return
-            self._receive(frames)
+            self._receive(self._socket.recv_multipart(zmq.NOBLOCK, copy=False))
 
     def _receive(self, frames: list[Any]) -> None:
         now = time.monotonic()

@@ -48,6 +48,8 @@ log = logging.getLogger("headrace.sink")
 # A group is committed when nothing more is waiting, or when one of these is reached.
 MAX_GROUP = 64
 MAX_GROUP_DELAY_S = 0.05
+# Payload that was consumed is told of in such portions while more is waiting: each costs the other thread a wake-up.
+TELL_BYTES = 2 << 20
 MAX_ALL_DOCUMENTS_BYTES = 32 << 20
 # How often it is seen whether the next shards could be prepared; tried again on a full disk.
 LOOK_AFTER_SHARDS_S = 1.0
@@ -74,6 +76,7 @@ class Writer:
         self._stores: dict[str, StreamStore] = {}
         self._stalled: dict[str, deque[_Item]] = {}
         self._look_at = 0.0
+        self._untold = 0
         self._shortages: dict[str, str] = {}
         self._stopping = False
         # When the thread took up what it is doing now (monotonic); None while it waits for orders.
@@ -146,6 +149,8 @@ class Writer:
                 self._retry_stalled()
             if time.monotonic() >= self._look_at:
                 self._look_after_shards()
+            if self._untold and (self._untold >= TELL_BYTES or self._orders.empty()):
+                self._tell()
             if item is None and self._stopping:
                 return
 
@@ -275,6 +280,13 @@ class Writer:
 
     def _report(self, report: Report) -> None:
         self._reports.append(report)
+        if isinstance(report, Consumed):
+            self._untold += report.size
+        else:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._untold = 0
         os.eventfd_write(self.wake_fd, 1)
 
 

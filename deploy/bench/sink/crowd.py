@@ -19,7 +19,7 @@ PRODUCERS = 1000
 ACK_EPISODES = 400
 RATE = 20.0
 STALL_S = 10.0
-MEMORY_MIB = 512
+MEMORY_MIB = 768
 _STALL_EPISODES = 2 * PRODUCERS
 _STALL_STEPS = 200  # frames of 2.5 kB: 0.5 MB an episode, more than a window
 
