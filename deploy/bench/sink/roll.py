@@ -1,4 +1,4 @@
-"""What rolling to the next shard costs: two producers at a steady rate, on shards that fill every few seconds."""
+"""What rolling to the next shard costs: two producers at a steady rate, on shards that fill every second."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from deploy.bench.sink.children import Child, children
 from deploy.processes import ProgramError, start_sink
 
 SHARD_MIB = 64
-EPISODES = 120  # a producer
+EPISODES = 400  # a producer
 STEPS = 10
-RATE = 8.0  # episodes a second and producer
+RATE = 40.0  # episodes a second and producer
 _PRODUCERS = 2
 
 
