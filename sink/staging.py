@@ -51,6 +51,8 @@ class Staging:
                 rest = rest[len(part) :]
                 if self._used == STAGE_BYTES:
                     self._write()
+        if self._disk.pages.scarce:
+            self.flush()
 
     def flush(self) -> None:
         """Write everything and wait for it; the next byte begins a new page. Raises what a write raised."""
@@ -63,6 +65,9 @@ class Staging:
             writing, memory = self._under_way.popleft()
             writing.exception()
             self._disk.pages.give(memory)
+        if self._memory is not None:
+            self._disk.pages.give(self._memory)
+            self._memory = None
 
     def _write(self) -> None:
         if self._memory is None or not self._used:
@@ -74,7 +79,7 @@ class Staging:
         self._memory = None
         self._start += size
         self._used = 0
-        self._wait(_UNDER_WAY)
+        self._wait(0 if self._disk.pages.scarce else _UNDER_WAY)
 
     def _wait(self, most: int) -> None:
         """Until at most so many pieces are on their way."""
