@@ -45,7 +45,7 @@ class ClusterSink(Process):
     """A sink with a short lease, small shards, a quota, and a clock that can be set."""
 
     def __init__(self, data: Path, port: int, clock: Path, quota_mib: int) -> None:
-        flags = ("--shard-mib", "1", "--memory-mib", "32", "--max-producers", "40", "--lease-s", str(LEASE_S))
+        flags = ("--shard-mib", "1", "--memory-mib", "160", "--max-producers", "40", "--lease-s", str(LEASE_S))
         where = ("--data", data, "--bind", f"tcp://127.0.0.1:{port}", "--http", "127.0.0.1:0")
         super().__init__("-m", "tests.system.skewed", clock, "sink", *where, *flags, "--quota-mib", str(quota_mib))
 
