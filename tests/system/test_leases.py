@@ -182,9 +182,11 @@ def test_a_zombie_between_its_end_and_the_commit_doubles_nothing(tmp_path: Path)
     """The episode had arrived whole: it is committed though its producer is silent for longer than its lease."""
     gate = tmp_path / "gate"
     flags = ("--data", tmp_path / "data", "--bind", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0", "--shard-mib", "1")
+    gate.touch()
     sink = SinkProcess.__new__(SinkProcess)
-    Process.__init__(sink, "-m", "tests.sink.slow_sink", gate, *flags, "--lease-s", "2")
+    Process.__init__(sink, "-m", "sink.bench.stalled", gate, *flags, "--lease-s", "2")
     with sink.ready():
+        gate.unlink()
         zombie = Zombie(sink, tmp_path, step_s=0.0)
         with zombie.process:
             # Begun and ended, leased and now pending: the disk takes nothing.
