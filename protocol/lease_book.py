@@ -9,7 +9,6 @@ succeed at all, whatever the number of workers, their order and their deaths. No
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,9 +25,10 @@ Claim = Literal["committed", "pending", "leased", "lost"]
 
 @dataclass
 class Committing:
-    """A whole episode at the store: the attempt that it came from, and the session to tell."""
+    """A whole episode at the store: the attempt and the peer that it came from, and the session to tell."""
 
     attempt: int
+    peer: bytes
     session: int
 
 
@@ -80,11 +80,12 @@ class LeaseBook:
         self.leases[index] = session
         self._held[session] += 1
 
-    def claim(self, index: int, session: int, goal: Goal, open_sessions: Container[int]) -> Claim:
+    def claim(self, index: int, session: int, peer: bytes, goal: Goal) -> Claim:
         """A session says that it still holds an index: what has become of it? The index is given to it if possible."""
         if index in self.committed:
             return "committed"
-        if index in self.committing and self.committing[index].session not in open_sessions:
+        # Only whose episode it is: another peer may not even have ended its own.
+        if index in self.committing and self.committing[index].peer == peer:
             self.committing[index].session = session
             return "pending"
         in_goal = goal.start <= index and (goal.end is None or index < goal.end)
@@ -111,9 +112,9 @@ class LeaseBook:
             del self._held[session]
         return session
 
-    def start_commit(self, index: int, attempt: int) -> None:
+    def start_commit(self, index: int, attempt: int, peer: bytes) -> None:
         """A whole episode has arrived under this lease: from now on it cannot be lost to another producer."""
-        self.committing[index] = Committing(attempt, self._drop_lease(index))
+        self.committing[index] = Committing(attempt, peer, self._drop_lease(index))
 
     def finish_commit(self, index: int, outcome: Outcome) -> int:
         """The episode is durable; returns the session to tell."""

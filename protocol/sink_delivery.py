@@ -279,7 +279,7 @@ class SinkDelivery:
         book = self.books[session.stream]
         claims: dict[Claim, list[int]] = {"leased": [], "pending": [], "committed": [], "lost": []}
         for index in dict.fromkeys(holding):
-            claims[book.claim(index, session.number, session.goal, self._sessions.by_number)].append(index)
+            claims[book.claim(index, session.number, session.peer, session.goal)].append(index)
         welcome = Welcome(
             session=0,
             epoch=self.epoch,
@@ -387,7 +387,7 @@ class SinkDelivery:
         except EpisodeError as error:
             raise self._drop(session, sizes, "bad_message", str(error), message.index) from error
         del session.episodes[message.index]
-        self.books[session.stream].start_commit(message.index, episode.attempt.number)
+        self.books[session.stream].start_commit(message.index, episode.attempt.number, session.peer)
         self._orders.append(Finish(episode.attempt, message, sum(sizes)))
 
     def _abandon(self, now: float, session: Session, index: int) -> None:

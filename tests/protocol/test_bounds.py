@@ -145,7 +145,7 @@ def test_scattered_indices_stop_before_they_fill_the_memory() -> None:
         assert book.next_index(Goal(start=10 * number)) == 10 * number
         book._taken.add(10 * number)
     assert book.next_index(Goal(start=10 * MAX_FRAGMENTS)) is None
-    assert book.claim(10 * MAX_FRAGMENTS, 1, Goal(start=10 * MAX_FRAGMENTS), {1}) == "lost"
+    assert book.claim(10 * MAX_FRAGMENTS, 1, b"p", Goal(start=10 * MAX_FRAGMENTS)) == "lost"
     assert book.next_index(Goal()) == 1  # a neighbour
 
 

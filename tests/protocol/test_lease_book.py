@@ -41,7 +41,7 @@ def test_no_more_leases_than_successes_missing() -> None:
     assert leases.next_index(goal) == 2
     leases.lease(2, session=1)
     assert leases.next_index(goal) is None
-    leases.start_commit(2, attempt=1)
+    leases.start_commit(2, attempt=1, peer=b"p")
     assert leases.next_index(goal) is None
     leases.finish_commit(2, Outcome.FAILURE)
     assert leases.next_index(goal) == 3
@@ -79,7 +79,7 @@ def test_a_goal_is_met_by_what_is_committed(goal: Goal, met: bool) -> None:
 def test_an_index_that_is_being_committed_is_neither_free_nor_committed() -> None:
     leases = book()
     leases.lease(0, session=5)
-    leases.start_commit(0, attempt=1)
+    leases.start_commit(0, attempt=1, peer=b"p")
     assert not leases.is_free(0)
     assert not leases.is_met(Goal(end=1))
     assert leases.finish_commit(0, Outcome.SUCCESS) == 5
@@ -90,7 +90,7 @@ def test_an_index_that_is_being_committed_is_neither_free_nor_committed() -> Non
 def test_a_cancelled_commit_frees_the_index() -> None:
     leases = book()
     leases.lease(0, session=5)
-    leases.start_commit(0, attempt=1)
+    leases.start_commit(0, attempt=1, peer=b"p")
     assert leases.cancel_commit(0) == 5
     assert leases.is_free(0)
 
@@ -118,7 +118,7 @@ def test_the_successes_are_the_first_that_succeed_at_all(successes: int, outcome
         if order.random() < 0.3:
             leases.release(index)
             continue
-        leases.start_commit(index, attempt=1)
+        leases.start_commit(index, attempt=1, peer=b"p")
         leases.finish_commit(index, outcomes[index])
     expected = [index for index, outcome in enumerate(outcomes) if outcome is Outcome.SUCCESS][:successes]
     assert list(leases.successes) == expected

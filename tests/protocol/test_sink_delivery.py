@@ -409,6 +409,23 @@ def test_a_commit_under_way_is_not_taken_from_the_session_that_sent_it() -> None
     assert [message.index for message in peer.heard(Committed)] == [0]
 
 
+def test_a_commit_under_way_is_not_given_to_another_though_its_session_is_over() -> None:
+    stage = Stage()
+    zombie, peer = Peer(stage, "zombie").hello(), Peer(stage, "b").hello()
+    zombie.lease()
+    stage.tick(6)
+    peer.say(Ping(session=0))
+    stage.tick(6)
+    assert peer.lease() == [0]
+    send_episode(peer, 0)
+    stage.tick(20)
+    (told_zombie,) = zombie.hello(0).heard(Welcome)
+    (told_peer,) = peer.hello(0).heard(Welcome)
+    stage.sink.committed(stage.now, SPEC.name, 0, Outcome.SUCCESS)
+    assert (told_zombie.lost, told_peer.pending) == ((0,), (0,))
+    assert [message.index for message in peer.heard(Committed)] == [0]
+
+
 def test_after_a_restart_nothing_new_is_granted_for_a_while() -> None:
     stage = Stage(opened=False)
     stage.open(committed=(0, 1))
