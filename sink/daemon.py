@@ -348,11 +348,12 @@ class Sink:
         self.metrics.stalled.labels(report.stream).set(bool(report.why))
 
     def _short(self, report: Short) -> None:
-        if report.why:
-            log.warning("%s: will have to wait when its shard is full: %s", report.stream, report.why)
-        else:
+        totals = self.board.stream(report.stream)
+        if not report.why:
             log.info("%s: there is room for the next shard again", report.stream)
-        self.board.stream(report.stream).shortage = report.why
+        elif not totals.waits:
+            log.warning("%s: will have to wait when its shard is full: %s", report.stream, report.why)
+        totals.shortage = report.why
 
     def _send_all(self) -> None:
         for peer, message in self.delivery.take_outbox():

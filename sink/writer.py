@@ -196,6 +196,8 @@ class Writer:
             store.look_after_preparation()
             if store.shortage != self._shortages.get(stream, ""):
                 self._shortages[stream] = store.shortage
+                if store.shortage and stream in self._stalled:  # it waits for the very shard that cannot be made
+                    self._report(Stalled(stream, store.shortage))
                 self._report(Short(stream, store.shortage))
 
     def _carry_out(self, item: _Item) -> None:

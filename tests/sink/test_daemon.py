@@ -34,7 +34,7 @@ from protocol.messages import (
     encode,
 )
 from protocol.spec import Camera, StreamSpec
-from sink import shard_file, writer
+from sink import shard_file, stream_store, writer
 from sink.daemon import Sink, SinkConfig
 from sink.stream_store import PREPARE_AT
 from tests.fakes import CheckingReader, CountedEpisode, counted_episode, counting_spec
@@ -561,6 +561,31 @@ def test_a_shortage_is_told_before_anyone_has_to_wait(run_sink: RunSink, monkeyp
             acked.append(index)
             index = producer.next_lease()
         assert acked, "the rest of the shard was not used"
+        wait_until(lambda: health(sink)[0] == 503, "/healthz tells")
+        filler.unlink()
+        assert producer.hear(Notice).why == ""
+        assert producer.hear(Committed).index == index
+        wait_until(lambda: health(sink) == (200, "ok\n"), "/healthz is content again")
+    assert CheckingReader(sink.config.data).indices == list(range(index + 1))
+
+
+def test_a_shortage_that_is_found_while_an_episode_waits_is_told(
+    run_sink: RunSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a restart: the next shard is needed before it is known that it cannot be made."""
+    monkeypatch.setattr(writer, "LOOK_AFTER_SHARDS_S", 0.02)
+    monkeypatch.setattr(stream_store, "PREPARE_AT", 2.0)
+    sink = run_sink(quota_bytes=3 << 20, delivery={"lease_s": 30.0})
+    with RawProducer(sink.endpoint) as producer:
+        index = producer.lease()
+        filler = sink.config.data / "filler"
+        filler.write_bytes(bytes(2 << 20))
+        while True:
+            producer.end(producer.begin(index))
+            if isinstance(heard := producer.hear(Committed | Notice), Notice):  # type: ignore[arg-type]
+                break
+            index = producer.next_lease()
+        assert "disk full: " in heard.why
         wait_until(lambda: health(sink)[0] == 503, "/healthz tells")
         filler.unlink()
         assert producer.hear(Notice).why == ""
