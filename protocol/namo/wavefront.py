@@ -1,0 +1,142 @@
+"""Where the robot can go: the one answer that generator, planner, verifier and masks share.
+
+The floor is a grid. A cell is free if a robot that stands in its centre touches no box. Cells reach each other over
+their edges; a diagonal step would need both cells beside it, so it adds nothing to what is reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import label
+
+from protocol.namo.scene import Scene, State
+
+RESOLUTION_M = 0.04
+# The cell of a robot that stands against a box may count as taken; then it sets out from the nearest free one.
+_SEED_RADIUS_M = 0.1
+
+Window = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Square cells of `resolution` metres: row 0 begins at y0, column 0 at x0."""
+
+    x0: float
+    y0: float
+    rows: int
+    columns: int
+    resolution: float
+
+    @staticmethod
+    def over(bounds: tuple[float, float, float, float], resolution: float) -> Grid:
+        """All of the bounds (x0, x1, y0, y1)."""
+        x0, x1, y0, y1 = bounds
+        return Grid(x0, y0, int(np.ceil((y1 - y0) / resolution)), int(np.ceil((x1 - x0) / resolution)), resolution)
+
+    def cell(self, x: float, y: float) -> tuple[int, int]:
+        """Row and column of the cell that holds a point; may lie outside."""
+        return int(np.floor((y - self.y0) / self.resolution)), int(np.floor((x - self.x0) / self.resolution))
+
+    def centre(self, row: int, column: int) -> tuple[float, float]:
+        """x, y of the centre of a cell [m]."""
+        return self.x0 + (column + 0.5) * self.resolution, self.y0 + (row + 0.5) * self.resolution
+
+    def inside(self, row: int, column: int) -> bool:
+        """The cell exists."""
+        return 0 <= row < self.rows and 0 <= column < self.columns
+
+    def window(self, x: float, y: float, reach: float) -> Window:
+        """The cells whose centres may lie within `reach` metres of a point, in x and in y."""
+        r0, c0 = self.cell(x - reach, y - reach)
+        r1, c1 = self.cell(x + reach, y + reach)
+        return slice(max(r0, 0), max(r1 + 1, 0)), slice(max(c0, 0), max(c1 + 1, 0))
+
+    def offsets(self, window: Window, x: float, y: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Of the centres of a window's cells from a point: dx float64[1, C], dy float64[R, 1]."""
+        rows = np.arange(window[0].start, min(window[0].stop, self.rows))
+        columns = np.arange(window[1].start, min(window[1].stop, self.columns))
+        dx = self.x0 + (columns + 0.5) * self.resolution - x
+        dy = self.y0 + (rows + 0.5) * self.resolution - y
+        return dx[None, :], dy[:, None]
+
+
+class Wavefront:
+    """The grid of one scene; what the walls take is drawn once."""
+
+    def __init__(self, scene: Scene, resolution: float = RESOLUTION_M) -> None:
+        self.scene = scene
+        self.grid = Grid.over(scene.bounds, resolution)
+        self._walls = np.zeros((self.grid.rows, self.grid.columns), np.bool_)
+        for wall in scene.walls:
+            self._block(self._walls, (wall.x, wall.y, wall.yaw), (wall.half_x, wall.half_y))
+
+    def blocked(self, state: State, without: Iterable[int] = ()) -> NDArray[np.bool_]:
+        """bool[rows, columns]: where the robot's centre cannot be; without: places of movables to leave out."""
+        taken, left_out = self._walls.copy(), set(without)
+        for number, (box, pose) in enumerate(zip(self.scene.movables, state.movables, strict=True)):
+            if number not in left_out:
+                self._block(taken, tuple(pose), (box.half_x, box.half_y))
+        return taken
+
+    def reach(self, state: State, without: Iterable[int] = ()) -> Reach:
+        """What the robot can get to from where it stands, with some movables taken away."""
+        free = ~self.blocked(state, without)
+        labels, _ = label(free)
+        seeds = self._seeds(state.robot, free)
+        kinds = np.unique(labels[seeds]) if seeds is not None else np.empty(0, labels.dtype)
+        return Reach(self, state, free, np.isin(labels, kinds[kinds > 0]))
+
+    def _block(self, taken: NDArray[np.bool_], pose: tuple[float, ...], half: tuple[float, float]) -> None:
+        x, y, yaw = pose
+        radius = self.scene.robot_radius
+        window = self.grid.window(x, y, float(np.hypot(*half)) + radius)
+        dx, dy = self.grid.offsets(window, x, y)
+        cos, sin = np.cos(yaw), np.sin(yaw)
+        away_x = np.maximum(np.abs(cos * dx + sin * dy) - half[0], 0)
+        away_y = np.maximum(np.abs(cos * dy - sin * dx) - half[1], 0)
+        taken[window] |= away_x * away_x + away_y * away_y < radius * radius
+
+    def _seeds(
+        self, robot: NDArray[np.float64], free: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
+        x, y = float(robot[0]), float(robot[1])
+        row, column = self.grid.cell(x, y)
+        if self.grid.inside(row, column) and free[row, column]:
+            return np.array([row]), np.array([column])
+        window = self.grid.window(x, y, _SEED_RADIUS_M)
+        dx, dy = self.grid.offsets(window, x, y)
+        distance = np.where(free[window], dx * dx + dy * dy, np.inf)
+        if not distance.size or not np.isfinite(distance.min()) or distance.min() > _SEED_RADIUS_M**2:
+            return None
+        place = np.unravel_index(int(np.argmin(distance)), distance.shape)
+        return np.array([place[0] + window[0].start]), np.array([place[1] + window[1].start])
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What can be reached in one state. free, reached: bool[rows, columns] of the wavefront's grid."""
+
+    wavefront: Wavefront
+    state: State
+    free: NDArray[np.bool_]
+    reached: NDArray[np.bool_]
+
+    def contains(self, x: float, y: float) -> bool:
+        """The robot can get to the cell of this point."""
+        row, column = self.wavefront.grid.cell(x, y)
+        return self.wavefront.grid.inside(row, column) and bool(self.reached[row, column])
+
+    @cached_property
+    def goal_open(self) -> bool:
+        """Some reached cell's centre lies within the goal's tolerance."""
+        scene, grid = self.wavefront.scene, self.wavefront.grid
+        window = grid.window(*scene.goal, scene.goal_tolerance)
+        dx, dy = grid.offsets(window, *scene.goal)
+        near = dx * dx + dy * dy <= scene.goal_tolerance**2
+        return bool((near & self.reached[window]).any())
