@@ -65,6 +65,19 @@ class Grid:
         dy = self.y0 + (rows + 0.5) * self.resolution - y
         return dx[None, :], dy[:, None]
 
+    def nearest(self, wanted: NDArray[np.bool_], x: float, y: float, radius: float) -> tuple[int, int] | None:
+        """The cell of a point if it is wanted, else the nearest wanted one whose centre is within the radius."""
+        row, column = self.cell(x, y)
+        if self.inside(row, column) and wanted[row, column]:
+            return row, column
+        window = self.window(x, y, radius)
+        dx, dy = self.offsets(window, x, y)
+        distance2 = np.where(wanted[window], dx * dx + dy * dy, np.inf)
+        if not distance2.size or distance2.min() > radius * radius:
+            return None
+        place = divmod(int(np.argmin(distance2)), distance2.shape[1])
+        return place[0] + window[0].start, place[1] + window[1].start
+
 
 class Wavefront:
     """The grid of one scene; what the walls take is drawn once."""
@@ -72,6 +85,7 @@ class Wavefront:
     def __init__(self, scene: Scene, resolution: float = RESOLUTION_M) -> None:
         self.scene = scene
         self.grid = Grid.over(scene.bounds, resolution)
+        self.wall_rows = _rows([(w.x, w.y, w.yaw, w.half_x, w.half_y) for w in scene.walls])
         self._walls = np.zeros((self.grid.rows, self.grid.columns), np.bool_)
         for wall in scene.walls:
             self._block(self._walls, (wall.x, wall.y, wall.yaw), (wall.half_x, wall.half_y))
@@ -88,9 +102,8 @@ class Wavefront:
         """What the robot can get to from where it stands, with some movables taken away."""
         free = ~self.blocked(state, without)
         labels, _ = label(free)
-        seeds = self._seeds(state.robot, free)
-        kinds = np.unique(labels[seeds]) if seeds is not None else np.empty(0, labels.dtype)
-        return Reach(self, state, free, np.isin(labels, kinds[kinds > 0]))
+        seed = self.grid.nearest(free, float(state.robot[0]), float(state.robot[1]), _SEED_RADIUS_M)
+        return Reach(self, state, free, labels == labels[seed] if seed else np.zeros_like(free))
 
     def _block(self, taken: NDArray[np.bool_], pose: tuple[float, ...], half: tuple[float, float]) -> None:
         x, y, yaw = pose
@@ -102,20 +115,6 @@ class Wavefront:
         away_y = np.maximum(np.abs(cos * dy - sin * dx) - half[1], 0)
         taken[window] |= away_x * away_x + away_y * away_y < radius * radius
 
-    def _seeds(
-        self, robot: NDArray[np.float64], free: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
-        x, y = float(robot[0]), float(robot[1])
-        row, column = self.grid.cell(x, y)
-        if self.grid.inside(row, column) and free[row, column]:
-            return np.array([row]), np.array([column])
-        window = self.grid.window(x, y, _SEED_RADIUS_M)
-        dx, dy = self.grid.offsets(window, x, y)
-        distance = np.where(free[window], dx * dx + dy * dy, np.inf)
-        if not distance.size or not np.isfinite(distance.min()) or distance.min() > _SEED_RADIUS_M**2:
-            return None
-        place = np.unravel_index(int(np.argmin(distance)), distance.shape)
-        return np.array([place[0] + window[0].start]), np.array([place[1] + window[1].start])
 
 
 @dataclass(frozen=True)
@@ -132,6 +131,28 @@ class Reach:
         row, column = self.wavefront.grid.cell(x, y)
         return self.wavefront.grid.inside(row, column) and bool(self.reached[row, column])
 
+    def nearest(self, x: float, y: float, radius: float) -> tuple[int, int] | None:
+        """The cell of a point if it is reached, else the nearest reached one whose centre is within the radius."""
+        return self.wavefront.grid.nearest(self.reached, x, y, radius)
+
+    def clearance(self, points: NDArray[np.float64], without: int | None = None) -> NDArray[np.float64]:
+        """Exact distance of points float64[N, 2] to the nearest box, 0 inside; without: a movable to leave out [m]."""
+        movables = self._movable_rows if without is None else np.delete(self._movable_rows, without, axis=0)
+        rows = np.concatenate([movables, self.wavefront.wall_rows])
+        if not len(rows):
+            return np.full(len(points), np.inf)
+        dx, dy = points[:, :1] - rows[:, 0], points[:, 1:] - rows[:, 1]
+        cos, sin = np.cos(rows[:, 2]), np.sin(rows[:, 2])
+        away_x = np.maximum(np.abs(cos * dx + sin * dy) - rows[:, 3], 0)
+        away_y = np.maximum(np.abs(cos * dy - sin * dx) - rows[:, 4], 0)
+        nearest: NDArray[np.float64] = np.hypot(away_x, away_y).min(axis=1)
+        return nearest
+
+    @cached_property
+    def _movable_rows(self) -> NDArray[np.float64]:
+        halves = [(box.half_x, box.half_y) for box in self.wavefront.scene.movables]
+        return np.concatenate([self.state.movables, np.array(halves, np.float64).reshape(-1, 2)], axis=1)
+
     @cached_property
     def goal_open(self) -> bool:
         """Some reached cell's centre lies within the goal's tolerance."""
@@ -140,3 +161,8 @@ class Reach:
         dx, dy = grid.offsets(window, *scene.goal)
         near = dx * dx + dy * dy <= scene.goal_tolerance**2
         return bool((near & self.reached[window]).any())
+
+
+def _rows(boxes: list[tuple[float, float, float, float, float]]) -> NDArray[np.float64]:
+    """float64[N, 5]: x, y, yaw, half_x, half_y."""
+    return np.array(boxes, np.float64).reshape(-1, 5)
