@@ -53,7 +53,7 @@ def drive(simulation: Simulation, course: Course, log: ContactLog) -> bool:
         final = number == len(ends) - 1
         near, exit_speed = (_ARRIVED_M, 0.0) if final else (_PASSED_M, min(_CORNER_SPEED, _turning_speed(brake)))
         while True:
-            at_x, at_y = simulation.robot().tolist()
+            at_x, at_y = simulation.robot()
             away = math.hypot(x - at_x, y - at_y)
             if away <= near and (not final or simulation.speed() < _SLOWEST):
                 break

@@ -6,6 +6,8 @@ contact; faces are +x, +y, -x, -y of the box, contacts run counter-clockwise.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,15 +27,23 @@ Pose = tuple[float, float, float]
 
 def face_points(box: Box) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Contacts on the faces and inward normals in the box's frame, float64[12, 2] each [m]."""
+    return _face_points(box.half_x, box.half_y)
+
+
+@lru_cache(1024)
+def _face_points(half_x: float, half_y: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     points, normals = [], []
     for face in range(FACES):
         outward = np.array([(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)][face])
         along = np.array([-outward[1], outward[0]])
-        depth, width = (box.half_x, box.half_y) if face % 2 == 0 else (box.half_y, box.half_x)
+        depth, width = (half_x, half_y) if face % 2 == 0 else (half_y, half_x)
         aside = max(width - _FROM_CORNER_M, width / 2)
         points += [depth * outward + shift * along for shift in (-aside, 0.0, aside)]
         normals += [-outward] * CONTACTS
-    return np.array(points), np.array(normals)
+    found = np.array(points), np.array(normals)
+    for rows in found:
+        rows.setflags(write=False)
+    return found
 
 
 def edge_points(box: Box, pose: Pose, robot_radius: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -48,8 +58,8 @@ def reachable_edges(reach: Reach, box: Box, pose: Pose) -> NDArray[np.bool_]:
     scene = reach.wavefront.scene
     points, _ = edge_points(box, pose, scene.robot_radius)
     clear = reach.clearance(points, without=scene.place(box.name)) >= scene.robot_radius
-    around = [reach.nearest(x, y, _NEAR_M) is not None for x, y in points.tolist()]
-    return np.logical_and(clear, around)
+    at = zip(clear.tolist(), points.tolist(), strict=True)
+    return np.array([ok and reach.nearest(x, y, _NEAR_M) is not None for ok, (x, y) in at])
 
 
 def rotation(yaw: float) -> NDArray[np.float64]:

@@ -30,7 +30,8 @@ class Primitive:
     face (0: +x, 1: +y, 2: -x, 3: -y of the object) and contact (0, 1, 2 along the face): where the robot pushed; steps:
     how many lengths. path_m: driven to get there [m]. moved_m, turned_rad: of the object, from the state before the
     drive to the state after. The robot touched a wall, or another movable than the one it pushes, or the object did,
-    at some control step. stuck: ended because the object no longer moved.
+    at some control step of drive, push and step back. stuck: ended because the object no longer moved. aborted: ended
+    because the robot touched a wall or another movable while it pushed.
     """
 
     face: int
@@ -44,6 +45,7 @@ class Primitive:
     object_wall: bool
     object_movables: tuple[str, ...]
     stuck: bool
+    aborted: bool
     sim_steps: int
 
 

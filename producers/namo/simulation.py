@@ -81,15 +81,15 @@ class Simulation:
         """Where everything is."""
         mujoco.mj_kinematics(self._model, self._data)
         poses = [self._boxes.pose(self._data, number) for number in range(len(self._scene.movables))]
-        return State(self.robot(), np.array(poses, np.float64).reshape(-1, 3))
+        return State(np.array(self.robot()), np.array(poses, np.float64).reshape(-1, 3))
 
-    def robot(self) -> NDArray[np.float64]:
-        """x, y of its centre float64[2] [m]."""
+    def robot(self) -> tuple[float, float]:
+        """x, y of its centre [m]."""
         return self._robot.position(self._data)
 
     def speed(self) -> float:
         """Of the robot [m/s]."""
-        return float(np.hypot(*self._robot.velocity(self._data)))
+        return math.hypot(*self._robot.velocity(self._data))
 
     def pose(self, number: int) -> tuple[float, float, float]:
         """Of a movable: x, y [m], yaw [rad, (-π, π]]; up to one physics step old with free joints."""
@@ -154,11 +154,11 @@ class Robot:
         if sorted(axes) != [(0, 1, 0), (1, 0, 0)] or set(model.jnt_type[joints]) != {mujoco.mjtJoint.mjJNT_SLIDE}:
             raise PhysicsError(f"the robot needs slide joints along x and y, found joints along {axes}")
         joints = joints[np.argsort(axes, axis=0)[::-1, 0]]  # x, then y
-        self._qpos, self._dofs = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
+        self._qpos, self._dofs = model.jnt_qposadr[joints].tolist(), model.jnt_dofadr[joints].tolist()
         self._actuators = [self._actuator(model, joint) for joint in joints]
         mujoco.mj_forward(model, data)
         geom = int(model.body_geomadr[self.body])
-        self._origin = data.geom_xpos[geom, :2] - data.qpos[self._qpos]
+        self._origin = [float(data.geom_xpos[geom, axis] - data.qpos[at]) for axis, at in enumerate(self._qpos)]
         self._mass = float(model.body_subtreemass[self.body])
         self.has_motors = bool(model.actuator_biastype[self._actuators[0]] == mujoco.mjtBias.mjBIAS_NONE)
         self.acceleration = self._strongest(model) / self._mass
@@ -169,24 +169,25 @@ class Robot:
 
     def place(self, data: Any, at: NDArray[np.float64]) -> None:
         """Puts its centre there [m]."""
-        data.qpos[self._qpos] = at - self._origin
+        for place, value, origin in zip(self._qpos, at.tolist(), self._origin, strict=True):
+            data.qpos[place] = value - origin
 
-    def position(self, data: Any) -> NDArray[np.float64]:
-        """x, y of its centre float64[2] [m]."""
-        position: NDArray[np.float64] = data.qpos[self._qpos] + self._origin
-        return position
+    def position(self, data: Any) -> tuple[float, float]:
+        """x, y of its centre [m]."""
+        qpos, (x, y), (x0, y0) = data.qpos, self._qpos, self._origin
+        return float(qpos[x]) + x0, float(qpos[y]) + y0
 
-    def velocity(self, data: Any) -> NDArray[np.float64]:
+    def velocity(self, data: Any) -> tuple[float, float]:
         """vx, vy [m/s]."""
-        velocity: NDArray[np.float64] = data.qvel[self._dofs]
-        return velocity
+        x, y = self._dofs
+        return float(data.qvel[x]), float(data.qvel[y])
 
     def command(self, data: Any, vx: float, vy: float) -> None:
         """A velocity for servos; for motors the force that brings it about soon [m/s]."""
         wanted = (vx, vy)
         if self.has_motors:
             per_speed = self._mass / _FORCE_TIME_S
-            now_x, now_y = self.velocity(data).tolist()
+            now_x, now_y = self.velocity(data)
             wanted = ((vx - now_x) * per_speed, (vy - now_y) * per_speed)
         for actuator, value in zip(self._actuators, wanted, strict=True):
             data.ctrl[actuator] = min(max(value / self._gear, -self._limit), self._limit)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,28 +11,16 @@ from producers.namo.edges import Pose, reachable_edges
 from producers.namo.mjcf_model import Physics
 from producers.namo.primitives import Choice, choose, distance, pose_cost, turn
 from producers.namo.push import Primitive, PushCode, PushResult
-from producers.namo.pusher import Pusher, PushSpeeds, Task
+from producers.namo.pusher import Pusher, Task
 from producers.namo.simulation import Simulation
+from producers.namo.world_config import WorldConfig
 from protocol.namo.scene import Scene, State
 from protocol.namo.wavefront import Reach, Wavefront
 
+__all__ = ["Physics", "World", "WorldConfig"]
+
 _CACHED_REACHES = 64
 _NO_GAIN_M = 0.005  # a primitive that brings the object nearer by less failed
-
-
-@dataclass(frozen=True)
-class WorldConfig:
-    """near_m, near_rad: the object counts as at its target. iterations: primitives of one push, at most.
-
-    failures: a push ends when so many of its primitives got stuck, met something, or gained nothing; the edge of a
-    failed primitive is not used again in this push.
-    """
-
-    near_m: float = 0.1
-    near_rad: float = 0.2
-    iterations: int = 10
-    failures: int = 2
-    speeds: PushSpeeds = field(default_factory=PushSpeeds)
 
 
 class World:
@@ -50,7 +37,7 @@ class World:
         self.wavefront = Wavefront(scene)
         self._config = config or WorldConfig()
         self._simulation = Simulation(scene, physics, xml if physics is Physics.FREE else None)
-        self._pusher = Pusher(scene, self._simulation, self._config.speeds)
+        self._pusher = Pusher(scene, self._simulation, self._config)
         self._reaches: OrderedDict[bytes, Reach] = OrderedDict()
 
     def initial(self) -> State:
@@ -153,7 +140,7 @@ class _Push:
     def _failure(self, primitive: Primitive, before: State, after: State) -> PushCode | None:
         if primitive.stuck:
             return PushCode.STUCK
-        if primitive.robot_wall or primitive.robot_movable:
+        if primitive.aborted:
             return PushCode.ROBOT_CONTACT
         costs = [float(pose_cost(state.movables[self._number], self._target)) for state in (before, after)]
         return PushCode.NO_IMPROVE if costs[1] > costs[0] - _NO_GAIN_M else None

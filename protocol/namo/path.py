@@ -6,8 +6,6 @@ keeps one cell away from everything where it can, so that a robot that does not 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +28,8 @@ def find_path(reach: Reach, start: tuple[float, float], end: tuple[float, float]
     for row, column in (first, last):
         near = np.s_[max(row - _NEAR_END, 0) : row + _NEAR_END + 1, max(column - _NEAR_END, 0) : column + _NEAR_END + 1]
         roomy[near] |= reach.reached[near]
+    if _visible(roomy, np.array(first), np.array([last]))[0]:
+        return np.array([start, end])
     cells = cell_path(roomy, first, last)
     if cells is None:
         roomy, cells = reach.reached, cell_path(reach.reached, first, last)
@@ -61,13 +61,15 @@ def _wave(free: NDArray[np.bool_], width: int, source: int, target: int) -> NDAr
     costs = np.full(len(free), -1, np.int32)
     unseen, mark = free.copy(), np.zeros(len(free), np.intp)
     sides, empty = np.array([1, -1, width, -width]), np.empty(0, np.intp)
+    corners = np.array([width + 1, width - 1, 1 - width, -1 - width])
+    aside = _both_sides(free, width)
     fronts = [np.array([source])]
     costs[source], unseen[source] = 0, False
     while costs[target] < 0 and any(map(len, fronts[-DIAGONAL:])):
         cost = len(fronts)
         near = fronts[cost - STRAIGHT] if cost >= STRAIGHT else empty
         far = fronts[cost - DIAGONAL] if cost >= DIAGONAL else empty
-        found = np.concatenate([(near[:, None] + sides).ravel(), *_diagonals(free, far, width)])
+        found = np.concatenate([(near[:, None] + sides).ravel(), (far[:, None] + corners)[aside[far]]])
         found = found[unseen[found]]
         order = np.arange(len(found))
         mark[found] = order
@@ -77,14 +79,10 @@ def _wave(free: NDArray[np.bool_], width: int, source: int, target: int) -> NDAr
     return costs
 
 
-def _diagonals(free: NDArray[np.bool_], front: NDArray[np.intp], width: int) -> Iterator[NDArray[np.intp]]:
-    if not len(front):
-        return
-    left, right, below, above = free[front - 1], free[front + 1], free[front - width], free[front + width]
-    yield front[right & above] + width + 1
-    yield front[left & above] + width - 1
-    yield front[right & below] - width + 1
-    yield front[left & below] - width - 1
+def _both_sides(free: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """bool[cells, 4]: both cells beside the step to each diagonal neighbour are free."""
+    right, left, above, below = np.roll(free, -1), np.roll(free, 1), np.roll(free, -width), np.roll(free, width)
+    return np.stack([right & above, left & above, right & below, left & below], axis=1)
 
 
 def _step_back(costs: NDArray[np.int32], width: int, place: int) -> int:
