@@ -60,24 +60,22 @@ class ModelStrategies:
         if state not in self._orders:
             both = self._options.goal_strategy == "ml"
             answer = self._query(place, "rank_and_sample" if both else "rank_objects")
-            self._orders[state] = None
-            if answer is not None:
-                ranked = dict.fromkeys(best.name for best in answer.objects)
-                self._orders[state] = tuple(ranked | dict.fromkeys(place.reachable))
-                for name in {goal.object for goal in answer.goals}:
-                    self._keep_goals(place, name, answer)
+            ranked = () if answer is None else (best.name for best in answer.objects)
+            self._orders[state] = None if answer is None else tuple(dict.fromkeys((*ranked, *place.reachable)))
+            for name in place.reachable if both else ():
+                self._keep_goals(place, name, answer)
         return self._orders[state]
 
     def goals(self, place: Place, name: str) -> list[Target] | None:
         """Goals for one object, best first. None: there is no answer, or none with a goal to push to."""
         if (place.state.key, name) not in self._goals:
-            answer = self._query(place, "sample_goals", name)
-            self._goals[place.state.key, name] = None
-            if answer is not None:
-                self._keep_goals(place, name, answer)
+            self._keep_goals(place, name, self._query(place, "sample_goals", name))
         return self._goals[place.state.key, name]
 
-    def _keep_goals(self, place: Place, name: str, answer: Answer) -> None:
+    def _keep_goals(self, place: Place, name: str, answer: Answer | None) -> None:
+        self._goals[place.state.key, name] = None
+        if answer is None:
+            return
         x, y, _ = place.state.movables[self._world.scene.place(name)]
         x0, x1, y0, y1 = self._world.scene.bounds
         targets = [(goal.x, goal.y, angle(goal.yaw)) for goal in answer.goals if goal.object == name]

@@ -18,7 +18,10 @@ from protocol.namo.wavefront import Reach, Wavefront
 
 STEP_M = 0.1
 RESOLUTION_M = 0.1
-_SLID = Primitive(0, 0, 1, 0.0, STEP_M, 0.0, False, False, False, (), False, 1)
+_SLID = Primitive(
+    face=0, contact=0, steps=1, path_m=0.0, moved_m=STEP_M, turned_rad=0.0, robot_wall=False, robot_movable=False,
+    aborted=False, object_wall=False, object_movables=(), stuck=False, sim_steps=1,
+)  # fmt: skip
 
 
 class SlidingWorld:
