@@ -67,7 +67,7 @@ class NamoOptions:
     inference: tuple[str, ...] = ()
     """Inference servers for the ml strategies, e.g. tcp://127.0.0.1:5556; the next is asked if one fails."""
     inference_key: Path | None = None
-    """Key file for a server with keys; by default the one that HEADRACE_KEY names, if set."""
+    """Key file for an inference server that wants one. HEADRACE_KEY is for the sink only."""
     ml_deadline: float = 1.0
     """How long one answer is waited for [s]."""
     ml_object_model: str | None = None
