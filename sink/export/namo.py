@@ -40,8 +40,10 @@ class ExportNamoFlags:
     """Which stream; not needed if there is one whose name begins with namo/."""
     hostname: str = socket.gethostname()
     """The name in folder, files and episode ids."""
-    filter_minimum_length: bool | None = None
-    """Of each environment keep unsolved searches and shortest plans only; by default as the collection was asked."""
+    filter_minimum_length: bool = False
+    """Of each environment keep unsolved searches and the shortest plans only; also done if `produce` had this flag."""
+    keep_all: bool = False
+    """Keep all searches, also if `produce` had --filter-minimum-length."""
     overwrite: bool = False
     """Replace a folder that is there."""
 
@@ -71,7 +73,7 @@ def _write(flags: ExportNamoFlags, folder: Path, episodes: Sequence[EpisodeView]
     try:
         attributes = episodes[0].attributes()
         asked = bool(attributes.get("options", {}).get("filter_minimum_length", False))
-        shortest = asked if flags.filter_minimum_length is None else flags.filter_minimum_length
+        shortest = (flags.filter_minimum_length or asked) and not flags.keep_all
         summary = Summary(flags.hostname, shortest, attributes)
         for environment, group in _by_environment(episodes).items():
             results = _results(flags.hostname, environment, group, shortest)

@@ -79,8 +79,8 @@ def lengths(out: Path, environment: int) -> list[int]:
     [
         (False, (), [1, 2]),
         (True, (), [1]),
-        (False, ("--filter-minimum-length", "True"), [1]),
-        (True, ("--filter-minimum-length", "False"), [1, 2]),
+        (False, ("--filter-minimum-length",), [1]),
+        (True, ("--keep-all",), [1, 2]),
     ],
 )
 def test_the_filter_is_used_as_asked_here_or_at_the_collection(
