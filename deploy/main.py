@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "up": ("deploy.up:main", "sink and producers on this machine, one live display", "all"),
     "sink": ("sink.__main__:main", "the daemon that stores what producers send", "sink"),
     "produce": ("producers.__main__:main", "workers that simulate and publish episodes", "producers"),
+    "namo": ("producers.namo.__main__:main", "scenes for Navigation Among Movable Obstacles", "producers"),
     "inspect": ("sink.inspect:main", "list streams, episodes and sizes of a dataset", "sink"),
     "verify": ("sink.verify:main", "check every checksum and the exactly-once rule", "sink"),
     "export": ("sink.export.__main__:main", "a dataset in another format: the original NAMO files", "sink"),

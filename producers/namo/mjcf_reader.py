@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import mujoco
 
 from producers.namo import boxes
@@ -18,12 +19,14 @@ from producers.namo.mjcf_guard import check_mjcf, read_limited
 from producers.namo.mjcf_writer import GOAL_TOLERANCE
 from protocol.namo.scene import MAX_MOVABLES, MAX_WALLS, Box, Point, Scene
 
+Made = TypeVar("Made", Box, Scene)
+
 ROBOT, GOAL, WALL, MOVABLE = "robot", "goal", "wall", "_movable"
 _FALLBACK_GOAL = (-0.5, 1.3)
 # How far the z axis of a box may be from upright, as 1 - cos of the angle: about 0.08°.
 _TILT = 1e-6
 # Rounding takes away what compiling adds, so that a scene that was written and read again is the same scene.
-_DIGITS = 9
+_DIGITS = 12
 _DEFAULT_MASS_KG, _DEFAULT_FRICTION = 0.1, 0.5
 
 
@@ -64,9 +67,18 @@ class _Reading:
         try:
             x0, x1, y0, y1 = (_rounded(side) for side in boxes.bounds(boxes.rows(walls)))
             tolerance = self._tolerance()
-            return Scene(name, (x0, x1, y0, y1), robot, self._goal(), tuple(walls), tuple(movables), radius, tolerance)
+            goal = self._goal()
+            scene = Scene(name, (x0, x1, y0, y1), robot, goal, tuple(walls), tuple(movables), radius, tolerance)
         except ValueError as error:
             raise self._error(str(error)) from error
+        return self._within_limits(scene, "scene")
+
+    def _within_limits(self, made: Made, what: str) -> Made:
+        try:
+            msgspec.json.decode(msgspec.json.encode(made), type=type(made))  # not a number is encoded as null
+        except msgspec.ValidationError as error:
+            raise self._error(f"{what}: {error}, found {made}") from error
+        return made
 
     def _walls(self) -> list[int]:
         return [geom for geom in range(self._model.ngeom) if self._geom_name(geom).startswith(WALL)]
@@ -112,7 +124,8 @@ class _Reading:
         x, y = (_rounded(value) for value in self._data.geom_xpos[geom][:2])
         yaw = _rounded(math.atan2(turn[1, 0], turn[0, 0]))
         half_x, half_y, half_z = (_rounded(value) for value in self._model.geom_size[geom])
-        return Box(name, x, y, yaw, half_x, half_y, half_z, mass, friction)
+        box = Box(name, x, y, yaw, half_x, half_y, half_z, mass, friction)
+        return self._within_limits(box, f"box {name!r}")
 
     def _robot(self) -> tuple[Point, float]:
         model = self._model

@@ -20,6 +20,10 @@ PROGRAMS = sorted(
     [
         *COMMANDS,
         "produce robosuite",
+        "produce namo",
+        "namo scenes",
+        "export namo",
+        "bench plan",
         "bench collect",
         "bench policy",
         *(f"keys {word}" for word in KEYS),

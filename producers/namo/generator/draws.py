@@ -28,6 +28,15 @@ class Draws:
         """An int in low … high, both included."""
         return low + int(self._random() * (high - low + 1))
 
+    def weighted(self, weights: Sequence[float]) -> int:
+        """A place in `weights`, which add up to 1, each as probable as its weight."""
+        left = self._random()
+        for place, weight in enumerate(weights):
+            left -= weight
+            if left < 0:
+                return place
+        return len(weights) - 1
+
     def one(self, items: Sequence[Item]) -> Item:
         """One of them, which must not be empty."""
         return items[self.integer(0, len(items) - 1)]

@@ -36,12 +36,15 @@ def walls(layout: Layout) -> tuple[Box, ...]:
     return tuple(made)
 
 
-def movables(draws: Draws, difficulty: Difficulty, layout: Layout, standing: Rows) -> tuple[Box, ...] | None:
-    """Boxes among the walls, in random order; None if there was no room. standing: the walls."""
+def movables(draws: Draws, difficulty: Difficulty, layout: Layout, standing: Rows, hops: int) -> tuple[Box, ...] | None:
+    """Boxes among the walls, in random order; None if there was no room.
+
+    standing: the walls. hops: boundaries that are wanted; for more than one, boxes are always put into that many doors.
+    """
     count = draws.integer(*difficulty.movables)
     doors: list[Door | None] = []
-    if draws.chance(_IN_DOOR_PROBABILITY):
-        blocked = min(draws.integer(*difficulty.doors_blocked), count)
+    if draws.chance(_IN_DOOR_PROBABILITY) or hops > 1:
+        blocked = min(max(draws.integer(*difficulty.doors_blocked), hops), count)
         doors = list(draws.shuffled(layout.doors)[:blocked])
     places = doors + [None] * (count - len(doors))
     placed = np.empty((0, 5))
