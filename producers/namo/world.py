@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -91,7 +92,7 @@ class _Push:
         self._number, self._target = what
         self._primitives: list[Primitive] = []
         self._banned: set[int] = set()
-        self._failures = 0
+        self._best, self._idle = math.inf, 0
         self._last: int | None = None
 
     def run(self, state: State, allow: Callable[[], bool]) -> PushResult:
@@ -129,21 +130,25 @@ class _Push:
             return after, PushCode.NO_PATH
         self._primitives.append(primitive)
         self._last = choice.edge
-        failure = self._failure(primitive, state, after)
-        if failure is None:
-            return after, None
-        self._banned.add(choice.edge)
-        self._failures += 1
-        settled = self._world.reach(after).goal_open or self._arrived(self._pose(after))
-        return after, failure if self._failures >= self._config.failures and not settled else None
+        code = self._failed(primitive, choice.edge) or self._gained(state, after)
+        settled = code is not None and (self._world.reach(after).goal_open or self._arrived(self._pose(after)))
+        return after, None if settled else code
 
-    def _failure(self, primitive: Primitive, before: State, after: State) -> PushCode | None:
-        if primitive.stuck:
-            return PushCode.STUCK
-        if primitive.aborted:
-            return PushCode.ROBOT_CONTACT
-        costs = [float(pose_cost(state.movables[self._number], self._target)) for state in (before, after)]
-        return PushCode.NO_IMPROVE if costs[1] > costs[0] - _NO_GAIN_M else None
+    def _failed(self, primitive: Primitive, edge: int) -> PushCode | None:
+        if not (primitive.stuck or primitive.aborted):
+            return None
+        self._banned.add(edge)
+        if len(self._banned) < self._config.failures:
+            return None
+        return PushCode.STUCK if primitive.stuck else PushCode.ROBOT_CONTACT
+
+    def _gained(self, before: State, after: State) -> PushCode | None:
+        """The first of two primitives may lead away from the target, so one that gains nothing is not the end."""
+        was, now = (float(pose_cost(state.movables[self._number], self._target)) for state in (before, after))
+        best = min(was, self._best)
+        self._idle = 0 if now < best - _NO_GAIN_M else self._idle + 1
+        self._best = min(now, best)
+        return PushCode.NO_IMPROVE if self._idle >= self._config.idle else None
 
     def _arrived(self, pose: Pose) -> bool:
         at = np.array(pose)
