@@ -12,7 +12,7 @@ from producers.namo.simulation import Simulation, Touches
 
 _ARRIVED_M = 0.004
 _PASSED_M = 0.02  # way points in between count as reached this near
-_CORNER_SPEED = 0.4  # at way points in between [m/s]
+_CORNER_SPEED = 0.6  # at way points in between [m/s]
 _BRAKE_SHARE = 0.5  # of the acceleration, kept for following the way
 _SLOWEST = 0.02  # [m/s]
 # How long a drive may take: this many times its planned time, and a little more [s].

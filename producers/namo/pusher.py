@@ -58,7 +58,7 @@ class Pusher:
         course = self._way(reach, task)
         if course is None:
             return None, before
-        simulation.set(before if not self._config.teleport else State(course.points[-1], before.movables))
+        simulation.set(State(course.points[0], before.movables))
         if not self._config.teleport and not drive(simulation, course, log):
             self._settle()
             return None, simulation.read()
@@ -84,6 +84,8 @@ class Pusher:
         box, pose = self._scene.movables[task.number], tuple(reach.state.movables[task.number].tolist())
         points, normals = edge_points(box, pose, self._scene.robot_radius)
         edge, before = points[task.edge], points[task.edge] - _APPROACH_M * normals[task.edge]
+        if self._config.teleport:
+            return Course(edge[None], 0.0)
         start = (float(reach.state.robot[0]), float(reach.state.robot[1]))
         if reach.contains(*before):
             found = find_path(reach, start, (float(before[0]), float(before[1])))

@@ -62,8 +62,8 @@ class Scene(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def digest(self) -> str:
         """SHA-256 of everything but the name, hexadecimal: equal scenes have equal digests on every machine."""
-        content = msgspec.structs.replace(self, name="")
-        return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
+        content = msgspec.to_builtins(msgspec.structs.replace(self, name=""))
+        return hashlib.sha256(msgspec.json.encode(_as_floats(content))).hexdigest()
 
     def place(self, name: str) -> int:
         """Which of the movables has this name. Raises KeyError."""
@@ -90,3 +90,12 @@ class State:
     def key(self) -> bytes:
         """Equal states have equal keys."""
         return self.robot.tobytes() + self.movables.tobytes()
+
+
+def _as_floats(value: object) -> object:
+    """1 and 1.0, -0.0 and 0.0 are equal, and are written alike."""
+    if isinstance(value, dict):
+        return {key: _as_floats(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_floats(item) for item in value]
+    return float(value) + 0.0 if isinstance(value, int | float) else value
