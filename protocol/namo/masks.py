@@ -22,6 +22,9 @@ CHANNELS = ("robot", "goal", "movable", "static", "reachable", "object")
 ROBOT_DISC_M, GOAL_DISC_M = 0.2, 0.25
 REACHED_BYTES = MASK_PIXELS * MASK_PIXELS // 8
 _CACHED_SCENES = 4096
+_COLUMNS = np.arange(MASK_PIXELS, dtype=np.int8)
+# A box turned by less than this from an axis has edges along the axis.
+_FLAT = 1e-9
 
 
 @dataclass(frozen=True)
@@ -60,17 +63,18 @@ def draw(views: Sequence[View]) -> NDArray[np.bool_]:
     masks = np.zeros((len(views), len(CHANNELS), MASK_PIXELS, MASK_PIXELS), np.bool_)
     if not views:
         return masks
-    axes = [Frame.of(view.scene.bounds).axes() for view in views]
+    frames = [Frame.of(view.scene.bounds) for view in views]
+    axes = [frame.axes() for frame in frames]
     x, y = np.stack([a[0] for a in axes]), np.stack([a[1] for a in axes])
     masks[:, 0] = _discs(x, y, [view.state.robot for view in views], ROBOT_DISC_M)
     masks[:, 1] = _discs(x, y, [view.scene.goal for view in views], GOAL_DISC_M)
-    shapes = _shapes(x, y, [_movable_boxes(view.scene, view.state) for view in views])
-    masks[:, 2] = shapes.any(axis=1)
+    begin, end = _spans(frames, [_movable_boxes(view.scene, view.state) for view in views])
+    masks[:, 2] = _union(begin, end)
     for number, view in enumerate(views):
         masks[number, 3] = _static(view.scene)
         masks[number, 4] = np.unpackbits(np.frombuffer(view.reached, np.uint8)).reshape(MASK_PIXELS, MASK_PIXELS)
         if view.selected is not None:
-            masks[number, 5] = shapes[number, view.selected]
+            masks[number, 5] = _within(begin[number, view.selected], end[number, view.selected])
     return masks
 
 
@@ -93,30 +97,62 @@ def _discs(
     return np.less_equal(distance2, radius * radius)
 
 
-def _shapes(x: NDArray[np.float32], y: NDArray[np.float32], boxes: Sequence[NDArray[np.float32]]) -> NDArray[np.bool_]:
-    """bool[B, K, H, W] of boxes float32[≤ K, 5]: x, y, yaw, half_x, half_y; what is missing of K is empty."""
+def _spans(frames: Sequence[Frame], boxes: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """The pixels of boxes float64[≤ K, 5] (x, y, yaw, half_x, half_y), row by row: a box is convex, so it has one span.
+
+    Returns int8[B, K, MASK_PIXELS]: the first column, and the one after the last; equal where there is none, and for
+    what is missing of K.
+    """
     most = max(map(len, boxes))
-    padded = np.full((len(boxes), most, 5), -1, np.float32)
+    padded, exists = np.zeros((len(boxes), most, 5, 1)), np.zeros((len(boxes), most, 1), np.bool_)
     for number, rows in enumerate(boxes):
-        padded[number, : len(rows)] = rows
-    bx, by, yaw, half_x, half_y = (padded[:, :, i, None, None] for i in range(5))
-    dx, dy = x[:, None, None, :] - bx, y[:, None, :, None] - by
+        padded[number, : len(rows), :, 0], exists[number, : len(rows)] = rows, True
+    x, y, yaw, half_x, half_y = (padded[:, :, i] for i in range(5))
+    x0, y0, m_per_px = np.array([(frame.x0, frame.y0, frame.m_per_px) for frame in frames]).T[:, :, None, None]
+    dy = y0 + (np.arange(MASK_PIXELS) + 0.5) * m_per_px - y
     cos, sin = np.cos(yaw), np.sin(yaw)
-    inside_x = np.less_equal(np.abs(cos * dx + sin * dy), half_x)
-    return np.logical_and(inside_x, np.abs(cos * dy - sin * dx) <= half_y)
+    low, high = _between(cos, sin * dy, half_x)
+    low_y, high_y = _between(-sin, cos * dy, half_y)
+    # Column c has its centre at x0 + (c + ½)·m_per_px.
+    begin = np.ceil((x + np.maximum(low, low_y) - x0) / m_per_px - 0.5).clip(0, MASK_PIXELS)
+    end = (np.floor((x + np.minimum(high, high_y) - x0) / m_per_px - 0.5) + 1).clip(0, MASK_PIXELS)
+    end = np.where(exists, np.maximum(begin, end), begin)
+    return begin.astype(np.int8), end.astype(np.int8)
 
 
-def _movable_boxes(scene: Scene, state: State) -> NDArray[np.float32]:
-    halves = np.array([(box.half_x, box.half_y) for box in scene.movables], np.float32).reshape(-1, 2)
-    return np.concatenate([state.movables.astype(np.float32), halves], axis=1)
+def _between(
+    slope: NDArray[np.float64], offset: NDArray[np.float64], half: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The interval of d with |slope · d + offset| ≤ half; all or nothing where the slope is as good as 0."""
+    flat = np.abs(slope) < _FLAT
+    safe = np.where(flat, 1.0, slope)
+    one, other = (-half - offset) / safe, (half - offset) / safe
+    everywhere = np.where(np.abs(offset) <= half, np.inf, -np.inf)
+    return np.where(flat, -everywhere, np.minimum(one, other)), np.where(flat, everywhere, np.maximum(one, other))
+
+
+def _union(begin: NDArray[np.int8], end: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """bool[B, MASK_PIXELS, MASK_PIXELS]: within any of the K spans."""
+    union = np.zeros((len(begin), MASK_PIXELS, MASK_PIXELS), np.bool_)
+    for number in range(begin.shape[1]):
+        union |= _within(begin[:, number], end[:, number])
+    return union
+
+
+def _within(begin: NDArray[np.int8], end: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """bool[…, MASK_PIXELS]: the columns of a span."""
+    found: NDArray[np.bool_] = np.logical_and(begin[..., None] <= _COLUMNS, end[..., None] > _COLUMNS)
+    return found
+
+
+def _movable_boxes(scene: Scene, state: State) -> NDArray[np.float64]:
+    halves = np.array([(box.half_x, box.half_y) for box in scene.movables], np.float64).reshape(-1, 2)
+    return np.concatenate([state.movables, halves], axis=1)
 
 
 @lru_cache(_CACHED_SCENES)
 def _static(scene: Scene) -> NDArray[np.bool_]:
-    x, y = Frame.of(scene.bounds).axes()
-    mask = np.zeros((MASK_PIXELS, MASK_PIXELS), np.bool_)
-    for wall in scene.walls:  # one by one: a thousand walls at once would take megabytes
-        row = np.array([[wall.x, wall.y, wall.yaw, wall.half_x, wall.half_y]], np.float32)
-        mask |= _shapes(x[None], y[None], [row])[0, 0]
+    walls = np.array([(wall.x, wall.y, wall.yaw, wall.half_x, wall.half_y) for wall in scene.walls], np.float64)
+    mask = _union(*_spans([Frame.of(scene.bounds)], [walls.reshape(-1, 5)]))[0]
     mask.setflags(write=False)
     return mask
