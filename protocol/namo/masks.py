@@ -153,6 +153,7 @@ def _movable_boxes(scene: Scene, state: State) -> NDArray[np.float64]:
 @lru_cache(_CACHED_SCENES)
 def _static(scene: Scene) -> NDArray[np.bool_]:
     walls = np.array([(wall.x, wall.y, wall.yaw, wall.half_x, wall.half_y) for wall in scene.walls], np.float64)
-    mask = _union(*_spans([Frame.of(scene.bounds)], [walls.reshape(-1, 5)]))[0]
-    mask.setflags(write=False)
+    union = _union(*_spans([Frame.of(scene.bounds)], [walls.reshape(-1, 5)]))
+    union.setflags(write=False)
+    mask: NDArray[np.bool_] = union[0]
     return mask
