@@ -71,7 +71,10 @@ class ServedObjectModel:
         self._device = device
 
     def rank(self, queries: Sequence[Query]) -> list[tuple[RankedObject, ...]]:
-        """For each query its reachable movables, best first; scores to 1e-4. Raises ModelError."""
+        """For each query its reachable movables, best first, equal ones in the scene's order; scores to 1e-4.
+
+        Raises ModelError.
+        """
         return [answer for part in _parts(queries) for answer in self._rank(part)]
 
     def sample(self, queries: Sequence[tuple[Query, str]]) -> list[tuple[PushGoal, ...]]:
