@@ -53,6 +53,8 @@ def load_model(published: PublishedModel, device: str, threads: int = 1) -> Serv
     """
     place = _device(device)
     torch.set_num_threads(threads)
+    # Otherwise a GPU rounds the inputs of convolutions to 10 bits, and how that adds up depends on the batch's size.
+    torch.backends.cudnn.allow_tf32 = False
     network = _network(published).to(place).eval().requires_grad_(False)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's overloads
     manifest = published.manifest
@@ -81,7 +83,6 @@ class ServedObjectModel:
         """Raises ModelError: this is no goal model."""
         raise _wrong_kind(self.info, "goal", len(queries))
 
-    @torch.inference_mode()
     def warm_up(self, max_batch: int) -> None:
         """Compute a batch of each size up to `max_batch`, so that no query waits for what happens only once."""
         for size in _sizes(max_batch):
@@ -130,7 +131,6 @@ class ServedGoalModel:
         """
         return [answer for part in _parts(queries) for answer in self._sample(part)]
 
-    @torch.inference_mode()
     def warm_up(self, max_batch: int) -> None:
         """Compute a batch of each size up to `max_batch`, so that no query waits for what happens only once."""
         for size in _sizes(max_batch):
