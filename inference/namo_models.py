@@ -39,11 +39,6 @@ _MOST_MOVABLES = (8, 16, 32, 64)
 Item = TypeVar("Item")
 
 
-def best_device() -> str:
-    """`cuda` where torch can use one, otherwise `cpu`."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def load_model(published: PublishedModel, device: str, threads: int = 1) -> ServedObjectModel | ServedGoalModel:
     """The model of verified weights on a device, `cpu` or `cuda`. Raises ModelError.
 
