@@ -141,6 +141,7 @@ def test_a_failing_server_is_asked_once_for_order_and_goals_of_a_state() -> None
 def test_skip_leaves_out_what_the_model_does_not_answer() -> None:
     skipped = search(SlidingWorld(SCENE), replace(BOTH, ml_on_error="skip"), KEY, InProcess(refusing("busy")))
     assert (skipped.stop_reason, skipped.nodes_expanded) == (StopReason.EXHAUSTED, 0)
+    assert skipped.failure_code is FailureCode.ML_INFERENCE
 
     def second_only(query: Query) -> Answer:
         return last_first(query) if query.object == "obstacle_1_movable" else refusing("model_failed")(query)
