@@ -16,7 +16,7 @@ from typing import Any
 
 import mujoco
 
-from producers.namo.primitives import mean_radius
+from producers.namo.primitives import CONTACT_FRICTION, mean_radius
 from protocol.errors import HeadraceError
 from protocol.namo.scene import Box, Scene
 
@@ -27,9 +27,8 @@ GRAVITY = 9.81  # [m/s²]
 ROBOT_MASS_KG = 0.5
 ROBOT_FORCE_N = 20.0
 _ROBOT_GAIN = 100.0  # of the velocity servo [N·s/m]
-_ROBOT_FRICTION = 0.5
 PUSH_SPEED = 0.5  # at which a planar box meets μmg [m/s]
-_DRY_SHARE = 0.2
+_DRY_SHARE = 0.1
 # Who meets whom: walls and floor meet only what moves, the robot does not meet the floor.
 _WALL = 'contype="1" conaffinity="0"'
 _MOVABLE = 'contype="2" conaffinity="11"'
@@ -98,7 +97,7 @@ def _robot(scene: Scene, free: bool) -> str:
     slides = "".join(
         f'<joint name="{ROBOT}_{axis}" type="slide" axis="{way}"/>' for axis, way in (("x", "1 0 0"), ("y", "0 1 0"))
     )
-    shape = f'type="sphere" size="{radius}" mass="{ROBOT_MASS_KG}" friction="{_ROBOT_FRICTION} 0 0" condim="3"'
+    shape = f'type="sphere" size="{radius}" mass="{ROBOT_MASS_KG}" friction="{CONTACT_FRICTION} 0 0" condim="3"'
     return f'<body name="{ROBOT}" pos="0 0 {radius if free else 0}">{slides}<geom {shape} {_ROBOT}/></body>'
 
 

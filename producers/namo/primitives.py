@@ -1,8 +1,9 @@
 """Which motion primitive to execute next: a table of what each one does to a box, and a look two steps ahead.
 
-The table is computed, not measured: a slow push with a contact that does not slide, against friction whose limit
-surface is an ellipsoid. Such a push turns the box with one constant body twist, so every entry has a closed form. The
-prediction need not be exact, because only the first primitive is executed before the choice is made again.
+The table is computed, not measured: a slow push at one point of a face, against friction whose limit surface is an
+ellipsoid. The force is the one that keeps the contact from sliding, or lies on the edge of the contact's friction
+cone. Such a push moves the box with one constant body twist, so every entry has a closed form. The prediction need not
+be exact, because only the first primitive is executed before the choice is made again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from protocol.namo.scene import Box
 
 STEPS = 6  # lengths of the longest primitive
 STEP_M = 0.1  # one length
+CONTACT_FRICTION = 0.5  # between robot and box
 YAW_WEIGHT = 0.5  # metres that one radian is worth
 # A second primitive, and a drive to another edge, must each be worth this much [m].
 _SECOND_M, _CHANGE_M = 0.02, 0.01
@@ -53,11 +55,7 @@ def turn(pose: NDArray[np.float64], target: Pose) -> NDArray[np.float64]:
 def table(half_x: float, half_y: float) -> NDArray[np.float64]:
     """float64[12, STEPS, 3]: dx, dy, dθ in the box's frame after a push of 1 … STEPS lengths [m, rad]."""
     points, normals = face_points(Box(name="box", x=0, y=0, yaw=0, half_x=half_x, half_y=half_y))
-    radius2 = mean_radius(half_x, half_y) ** 2
-    lever = points[:, 0] * normals[:, 1] - points[:, 1] * normals[:, 0]
-    # The contact moves by its normal; the box turns by lever / (radius² + |contact|²) for each metre of that.
-    turn_rate = lever / (radius2 + (points**2).sum(axis=1))
-    velocity = normals + turn_rate[:, None] * np.stack([points[:, 1], -points[:, 0]], axis=1)
+    velocity, turn_rate = _twists(points, normals, mean_radius(half_x, half_y) ** 2)
     lengths = STEP_M * np.arange(1, STEPS + 1)
     angle = turn_rate[:, None] * lengths
     along = np.sinc(angle / np.pi) * lengths
@@ -67,6 +65,31 @@ def table(half_x: float, half_y: float) -> NDArray[np.float64]:
     result: NDArray[np.float64] = np.stack([dx, dy, angle], axis=-1)
     result.setflags(write=False)
     return result
+
+
+def _twists(
+    points: NDArray[np.float64], normals: NDArray[np.float64], radius2: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Velocity float64[12, 2] and turning float64[12] of the box for each metre that its contact moves inwards.
+
+    The velocity has the direction of the force; the turning is the force's lever / radius² times the velocity.
+    """
+    lever = _cross(points, normals)
+    # If the contact does not slide, it moves by its normal.
+    rate = lever / (radius2 + (points**2).sum(axis=1))
+    sticking = normals + rate[:, None] * np.stack([points[:, 1], -points[:, 0]], axis=1)
+    along = np.stack([-normals[:, 1], normals[:, 0]], axis=1)
+    slope = (sticking * along).sum(axis=1) / (sticking * normals).sum(axis=1)
+    force = normals + np.clip(slope, -CONTACT_FRICTION, CONTACT_FRICTION)[:, None] * along
+    rate = _cross(points, force) / radius2
+    # What the contact moves inwards while the box moves by `force`: by that everything is divided.
+    inwards = 1 + rate * lever
+    return force / inwards[:, None], rate / inwards
+
+
+def _cross(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    product: NDArray[np.float64] = one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]
+    return product
 
 
 @lru_cache(1024)

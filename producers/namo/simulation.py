@@ -17,6 +17,8 @@ CONTROL_S = 0.02
 # Kinds of geoms besides movables, which have their number.
 _WALL, _ROBOT, _NOTHING = -1, -2, -3
 _FORCE_TIME_S = 0.05  # a robot with motors closes a velocity error in this time, as far as their force goes
+# MuJoCo begins anew by itself when it finds one of these.
+_BREAKDOWNS = tuple(getattr(mujoco.mjtWarning, f"mjWARN_BAD{kind}") for kind in ("QPOS", "QVEL", "QACC", "CTRL"))
 _REST_SPEED = 1e-3  # [m/s, rad/s]
 
 
@@ -78,7 +80,10 @@ class Simulation:
         mujoco.mj_forward(self._model, self._data)
 
     def read(self) -> State:
-        """Where everything is."""
+        """Where everything is. Raises PhysicsError if the physics broke down since `set`."""
+        broken = [str(kind).rpartition("_BAD")[2].lower() for kind in _BREAKDOWNS if self._data.warning[kind].number]
+        if broken:
+            raise PhysicsError(f"{self._scene.name}: MuJoCo's numbers went bad ({', '.join(broken)}); check the model")
         mujoco.mj_kinematics(self._model, self._data)
         poses = [self._boxes.pose(self._data, number) for number in range(len(self._scene.movables))]
         return State(np.array(self.robot()), np.array(poses, np.float64).reshape(-1, 3))
@@ -157,7 +162,7 @@ class Robot:
         self._qpos, self._dofs = model.jnt_qposadr[joints].tolist(), model.jnt_dofadr[joints].tolist()
         self._actuators = [self._actuator(model, joint) for joint in joints]
         mujoco.mj_forward(model, data)
-        geom = int(model.body_geomadr[self.body])
+        geom = self._ball(model)
         self._origin = [float(data.geom_xpos[geom, axis] - data.qpos[at]) for axis, at in enumerate(self._qpos)]
         self._mass = float(model.body_subtreemass[self.body])
         self.has_motors = bool(model.actuator_biastype[self._actuators[0]] == mujoco.mjtBias.mjBIAS_NONE)
@@ -191,6 +196,12 @@ class Robot:
             wanted = ((vx - now_x) * per_speed, (vy - now_y) * per_speed)
         for actuator, value in zip(self._actuators, wanted, strict=True):
             data.ctrl[actuator] = min(max(value / self._gear, -self._limit), self._limit)
+
+    def _ball(self, model: Any) -> int:
+        balls = (model.geom_bodyid == self.body) & (model.geom_type == mujoco.mjtGeom.mjGEOM_SPHERE)
+        if balls.sum() != 1:
+            raise PhysicsError(f"the robot needs one sphere, found {balls.sum()}")
+        return int(np.flatnonzero(balls)[0])
 
     def _actuator(self, model: Any, joint: int) -> int:
         found = np.flatnonzero(model.actuator_trnid[:, 0] == joint)

@@ -20,7 +20,11 @@ RESOLUTION_M = 0.04
 # The cell of a robot that stands against a box may count as taken; then it sets out from the nearest free one.
 _SEED_RADIUS_M = 0.1
 
+_KEPT_FOOTPRINTS = 2048
+
 Window = tuple[slice, slice]
+# Where a box keeps the robot's centre out: a window of the grid, and which of its cells.
+Footprint = tuple[Window, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -88,14 +92,17 @@ class Wavefront:
         self.wall_rows = _rows([(w.x, w.y, w.yaw, w.half_x, w.half_y) for w in scene.walls])
         self._walls = np.zeros((self.grid.rows, self.grid.columns), np.bool_)
         for wall in scene.walls:
-            self._block(self._walls, (wall.x, wall.y, wall.yaw), (wall.half_x, wall.half_y))
+            window, covered = self._footprint((wall.x, wall.y, wall.yaw), (wall.half_x, wall.half_y))
+            self._walls[window] |= covered
+        self._footprints: dict[tuple[int, bytes], Footprint] = {}
 
     def blocked(self, state: State, without: Iterable[int] = ()) -> NDArray[np.bool_]:
         """bool[rows, columns]: where the robot's centre cannot be; without: places of movables to leave out."""
         taken, left_out = self._walls.copy(), set(without)
-        for number, (box, pose) in enumerate(zip(self.scene.movables, state.movables, strict=True)):
+        for number, pose in enumerate(state.movables):
             if number not in left_out:
-                self._block(taken, tuple(pose), (box.half_x, box.half_y))
+                window, covered = self._kept_footprint(number, pose)
+                taken[window] |= covered
         return taken
 
     def reach(self, state: State, without: Iterable[int] = ()) -> Reach:
@@ -105,7 +112,18 @@ class Wavefront:
         seed = self.grid.nearest(free, float(state.robot[0]), float(state.robot[1]), _SEED_RADIUS_M)
         return Reach(self, state, free, labels == labels[seed] if seed else np.zeros_like(free))
 
-    def _block(self, taken: NDArray[np.bool_], pose: tuple[float, ...], half: tuple[float, float]) -> None:
+    def _kept_footprint(self, number: int, pose: NDArray[np.float64]) -> Footprint:
+        """Of a movable. Most movables are where they were in the state that was asked about before."""
+        key = (number, pose.tobytes())
+        found = self._footprints.get(key)
+        if found is None:
+            if len(self._footprints) >= _KEPT_FOOTPRINTS:
+                self._footprints.clear()
+            box = self.scene.movables[number]
+            found = self._footprints[key] = self._footprint(tuple(pose.tolist()), (box.half_x, box.half_y))
+        return found
+
+    def _footprint(self, pose: tuple[float, ...], half: tuple[float, float]) -> Footprint:
         x, y, yaw = pose
         radius = self.scene.robot_radius
         window = self.grid.window(x, y, float(np.hypot(*half)) + radius)
@@ -113,8 +131,7 @@ class Wavefront:
         cos, sin = np.cos(yaw), np.sin(yaw)
         away_x = np.maximum(np.abs(cos * dx + sin * dy) - half[0], 0)
         away_y = np.maximum(np.abs(cos * dy - sin * dx) - half[1], 0)
-        taken[window] |= away_x * away_x + away_y * away_y < radius * radius
-
+        return window, np.less(away_x * away_x + away_y * away_y, radius * radius)
 
 
 @dataclass(frozen=True)

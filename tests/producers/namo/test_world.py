@@ -26,6 +26,13 @@ def test_a_push_along_the_normal_moves_the_box_straight(physics: Physics) -> Non
     assert [primitive.face for primitive in result.primitives] == [2]
 
 
+def test_planar_and_free_boxes_go_the_same_way() -> None:
+    scene, target = room([box(0, 0, 0, 0.4)]), (0.35, 0.16, 0.4)
+    planar, free = (World(scene, physics) for physics in Physics)
+    results = [world.push(world.initial(), "obstacle_0_movable", target) for world in (planar, free)]
+    assert results[0].achieved == pytest.approx(results[1].achieved, abs=0.05)
+
+
 @BOTH
 def test_a_push_at_a_corner_turns_the_box(physics: Physics) -> None:
     world = World(room([box(0, 0, 0)]), physics)
