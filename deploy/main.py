@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "produce": ("producers.__main__:main", "workers that simulate and publish episodes", "producers"),
     "inspect": ("sink.inspect:main", "list streams, episodes and sizes of a dataset", "sink"),
     "verify": ("sink.verify:main", "check every checksum and the exactly-once rule", "sink"),
+    "export": ("sink.export.__main__:main", "a dataset in another format: the original NAMO files", "sink"),
     "sheet": ("deploy.contact_sheet:main", "one picture with key frames of several episodes", "sink"),
     "demo": ("deploy.demo:main", "the main job, end to end, with a reader that follows it live", "all"),
     "models": ("trainer.models:main", "make, list, verify and roll back the weights that are served", "trainer"),

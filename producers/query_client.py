@@ -58,7 +58,7 @@ class NoAnswerError(HeadraceError):
 class QueryClientConfig:
     """deadline_s: for each `ask`, with its second try. backoff_s: how long a server is left alone that did not answer.
 
-    key: file of a client's key, for a server that wants one; HEADRACE_KEY if None.
+    key: file of a client's key, for a server that wants one. HEADRACE_KEY is not looked at: it is the key for a sink.
     """
 
     deadline_s: float = 1.0
@@ -97,7 +97,7 @@ class QueryClient:
                 f"expected at least one endpoint and a deadline of at most {MAX_DEADLINE_S:g} s, "
                 f"found {list(endpoints)} and {self.config.deadline_s} s"
             )
-        key = chosen_key(self.config.key)
+        key = None if self.config.key is None else chosen_key(self.config.key)
         self._numbers = 0
         self._context = zmq.Context()
         self._servers: list[_Server] = []

@@ -12,8 +12,8 @@ from protocol.errors import ConfigurationError
 BENCHES: dict[str, tuple[str, str]] = {
     "collect": ("deploy.bench.collect:main", "episodes per hour and core, against robosuite's own way"),
     "sink": ("deploy.bench.sink.main:main", "the sink against its disk and its network, crowds, restarts, peers"),
+    "plan": ("deploy.bench.plan:main", "NAMO: pushes, solved searches and their cost, tree against idfs"),
     "policy": ("producers.robosuite.policy_bench:main", "success and length of scripted episodes, by task"),
-    "plan": ("producers.namo.plan_bench:main", "NAMO planners: solved shares, searches per hour, expansions"),
 }
 
 

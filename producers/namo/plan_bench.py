@@ -1,6 +1,6 @@
-"""Measures the NAMO planners on generated scenes, one core.
+"""`python -m producers.namo.plan_bench --scenes 100 --json FILE`: the planners on generated scenes, one core.
 
-`headrace bench plan --scenes 100 --json FILE`. Solved shares and times are those of idfs + no_heuristic. The budget of
+Solved shares and times are those of idfs + no_heuristic. The budget of
 a search is a number of motion primitives, so that all but the times are the same on every machine.
 """
 
@@ -69,7 +69,7 @@ class Measured:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status. Raises ConfigurationError."""
-    flags = tyro.cli(PlanBenchFlags, args=argv, prog="headrace bench plan")
+    flags = tyro.cli(PlanBenchFlags, args=argv, prog="producers.namo.plan_bench")
     if flags.scenes < 1 or flags.first < 0:
         found = f"--scenes {flags.scenes} --first {flags.first}"
         raise ConfigurationError(f"expected --scenes of at least 1 and --first of at least 0, found {found}")

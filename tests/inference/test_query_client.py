@@ -264,3 +264,9 @@ def test_clients_go_on_while_their_server_is_killed_and_started_again(tmp_path: 
             assert (answers[0].objects, answers[0].goals) == (before.objects, before.goals)
             assert server.terminate() == 0
             assert "stopped" in server.output
+
+
+def test_the_key_for_a_sink_is_not_used_for_a_server_without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_KEY", "/nowhere/sink.key")
+    with scripted(lambda asked: [answer_to(asked)]) as endpoint, QueryClient([endpoint], CONFIG) as client:
+        assert client.ask(query()).device == "cpu"
