@@ -1,7 +1,7 @@
 """`python -m producers.namo.plan_bench --scenes 100 --json FILE`: the planners on generated scenes, one core.
 
-Solved shares and times are those of idfs + no_heuristic. The budget of
-a search is a number of motion primitives, so that all but the times are the same on every machine.
+Solved shares and times are those of idfs + no_heuristic. The budget of a search is a number of motion primitives, so
+that all but the times are the same on every machine.
 """
 
 from __future__ import annotations

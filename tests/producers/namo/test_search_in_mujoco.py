@@ -15,7 +15,7 @@ from protocol.namo.scene import Box, Scene
 from tests.producers.namo.answering import InProcess, last_first, nan_goals
 from tests.producers.namo.sliding_world import frame, movable, two_rooms
 
-HANDMADE = {
+SCENES = {
     "door": two_rooms(),
     "door and a box": two_rooms(movable(1, 1.2, 0.6)),
     "two doors deep": two_rooms(movable(1, 1.2, 0.6), movable(2, 2.5, 1.5, (0.3, 0.9))),
@@ -29,9 +29,7 @@ HANDMADE = {
         frame(5.0, 1.6),
         (movable(0, 2.0, 0.8, (0.2, 0.6)), movable(1, 3.2, 0.8, (0.2, 0.6))),
     ),
-}
-GENERATED = {template: GeneratedScenes(template, "medium", 3).load(0).scene for template in TEMPLATES}
-SCENES = HANDMADE | GENERATED
+} | {template: GeneratedScenes(template, "medium", 3).load(0).scene for template in TEMPLATES}
 OPTIONS = SearchOptions(max_depth=2, max_goals_per_object=2, search_timeout_s=600)
 KEY = SearchKey(0, 1, 2)
 
@@ -50,11 +48,19 @@ def test_the_tree_finds_the_plan_of_idfs_and_it_works(scene: Scene) -> None:
     tree = search(World(scene), replace(OPTIONS, algorithm="tree_idfs"), KEY)
     assert idfs.stop_reason in (StopReason.SOLVED, StopReason.EXHAUSTED)
     assert tree.stop_reason is idfs.stop_reason
-    if scene in HANDMADE.values():
-        assert idfs.solved is (scene is not SCENES["hopeless"])
+    assert not (idfs.solved and scene is SCENES["hopeless"])
     assert tried(tree) == tried(idfs)
     assert tree.nodes_expanded == len(idfs.attempts) <= idfs.nodes_expanded
     assert verify(World(scene), tree.plan) is tree.solved
+
+
+@pytest.mark.parametrize("goals", ["random", "grid", "adaptive"])
+@pytest.mark.parametrize("name", ["door", "door and a box", "three boxes"])
+def test_a_box_in_a_door_is_pushed_out_of_it(name: str, goals: str) -> None:
+    options = SearchOptions(algorithm="tree_idfs", goal_strategy=goals, object_strategy="blocking_path", max_depth=2)  # type: ignore[arg-type]
+    result = search(World(SCENES[name]), options, KEY)
+    assert result.solved
+    assert result.plan[-1].result.goal_open
 
 
 def test_every_solved_search_has_a_plan_that_can_be_shortened_and_refined(scene: Scene) -> None:
