@@ -14,7 +14,7 @@ import tyro
 from tyro.conf import Positional, subcommand
 
 from protocol.errors import ConfigurationError, ModelError
-from protocol.published import current_version, model_names, open_published, version_names
+from protocol.published import check_name, current_version, model_names, open_published, version_names
 from trainer.version_files import rollback
 
 
@@ -101,7 +101,7 @@ def _init(flags: InitFlags) -> int:
         raise ConfigurationError(f"expected --seed 0 or more, found {flags.seed}")
     wanted = {"ObjectModel": flags.object_name, "GoalModel": flags.goal_name}
     for name in wanted.values():
-        if (flags.models / name).exists():
+        if (flags.models / check_name(name)).exists():
             raise ConfigurationError(f"{flags.models / name} is there already; choose another name, or remove it first")
     for architecture, name in wanted.items():
         network = untrained(ARCHITECTURES[architecture], flags.seed)

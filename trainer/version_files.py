@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,6 +34,8 @@ from protocol.published import (
 
 _DRAFT = ".draft-"
 _RETRIES = 100
+# A draft that nobody touched for so long belongs to a writer that died.
+OLD_DRAFT_S = 3600.0
 
 
 def write_version(models: Path, manifest: Manifest, weights: bytes) -> PublishedModel:
@@ -44,6 +47,7 @@ def write_version(models: Path, manifest: Manifest, weights: bytes) -> Published
     versions = models / name / VERSIONS
     try:
         versions.mkdir(parents=True, exist_ok=True)
+        _remove_old_drafts(versions)
         for _ in range(_RETRIES):
             whole = _numbered(manifest, weights, _next_number(models, name))
             if _write_folder(versions, whole, weights):
@@ -96,6 +100,12 @@ def _last_sound_before(models: Path, name: str, current: str) -> str:
             return version
     why = f"; those that cannot be used: {' | '.join(faults)}" if faults else ""
     raise ModelError(f"{models / name}: there is no version before {current} to go back to{why}")
+
+
+def _remove_old_drafts(versions: Path) -> None:
+    for entry in os.scandir(versions):
+        if entry.name.startswith(_DRAFT) and time.time() - entry.stat(follow_symlinks=False).st_mtime > OLD_DRAFT_S:
+            shutil.rmtree(entry.path)
 
 
 def _numbered(manifest: Manifest, weights: bytes, number: int) -> Manifest:

@@ -98,7 +98,7 @@ Plan = tuple[PlanStep, ...]
 class MlStats:
     """Queries of one search. fallbacks: how often it went on without a model's answer, by code. seconds: spent asking.
 
-    versions: of the models that answered, by name.
+    versions: of the models that answered, by name; the last one, if a model was exchanged during the search.
     """
 
     calls: int = 0

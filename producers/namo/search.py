@@ -108,4 +108,6 @@ def _failure_code(reason: StopReason, run: SearchRun) -> FailureCode:
         }[reason]
     if not run.found_reachable:
         return FailureCode.NO_REACHABLE_OBJECTS
+    if run.nodes_expanded == 0 and run.models is not None and run.models.stats.fallbacks:
+        return FailureCode.ML_INFERENCE  # everything was skipped
     return FailureCode.MAX_DEPTH if run.found_moving else FailureCode.EXECUTION_FAILED

@@ -21,7 +21,7 @@ CHANNELS = ("robot", "goal", "movable", "static", "reachable", "object")
 # Discs as the original drew them [m].
 ROBOT_DISC_M, GOAL_DISC_M = 0.2, 0.25
 REACHED_BYTES = MASK_PIXELS * MASK_PIXELS // 8
-_CACHED_SCENES = 4096
+_CACHED_SCENES = 1024
 _COLUMNS = np.arange(MASK_PIXELS, dtype=np.int8)
 # A box turned by less than this from an axis has edges along the axis.
 _FLAT = 1e-9
@@ -150,9 +150,15 @@ def _movable_boxes(scene: Scene, state: State) -> NDArray[np.float64]:
     return np.concatenate([state.movables, halves], axis=1)
 
 
-@lru_cache(_CACHED_SCENES)
 def _static(scene: Scene) -> NDArray[np.bool_]:
     walls = np.array([(wall.x, wall.y, wall.yaw, wall.half_x, wall.half_y) for wall in scene.walls], np.float64)
-    mask = _union(*_spans([Frame.of(scene.bounds)], [walls.reshape(-1, 5)]))[0]
-    mask.setflags(write=False)
+    return _walls(scene.bounds, walls.tobytes())
+
+
+@lru_cache(_CACHED_SCENES)
+def _walls(bounds: tuple[float, float, float, float], walls: bytes) -> NDArray[np.bool_]:
+    """Of walls float64[W, 5] as bytes: a scene with the most walls takes 45 kB of the cache."""
+    union = _union(*_spans([Frame.of(bounds)], [np.frombuffer(walls, np.float64).reshape(-1, 5)]))
+    union.setflags(write=False)
+    mask: NDArray[np.bool_] = union[0]
     return mask

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 
@@ -64,7 +64,7 @@ def goals(models: Path) -> ServedGoalModel:
 # --- answers ----------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(query=queries(), others=st.lists(queries(max_movables=20), min_size=1, max_size=9), place=st.integers(0, 9))
 def test_company_changes_nothing(
     objects: ServedObjectModel, goals: ServedGoalModel, query: Query, others: list[Query], place: int
@@ -89,7 +89,7 @@ def test_no_queries(objects: ServedObjectModel, goals: ServedGoalModel) -> None:
     assert goals.sample([]) == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(query=queries())
 def test_answers_are_those_that_a_planner_may_follow(
     objects: ServedObjectModel, goals: ServedGoalModel, query: Query
@@ -115,7 +115,7 @@ def test_answers_are_those_that_a_planner_may_follow(
     check_answer(msgspec.structs.replace(query, object=None), answer)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(query=queries(), data=st.data())
 def test_the_order_of_movables_does_not_matter(
     objects: ServedObjectModel, goals: ServedGoalModel, query: Query, data: st.DataObject

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -305,3 +306,21 @@ def test_what_is_there_is_said(models: Path, tmp_path: Path) -> None:
         current_version(tmp_path / "empty", "goal")
     with pytest.raises(ModelError, match="cannot list models"):
         model_names(tmp_path / "nowhere")
+
+
+# --- what SPEC.md says ------------------------------------------------------------------------------------------
+
+
+def test_the_specification_says_the_same(models: Path) -> None:
+    text = (Path(published.__file__).parent / "SPEC.md").read_text().split("## 7. Published weights")[1]
+    fields = re.findall(r"^\| `(\w+)` \| (\w+) \|", text, re.MULTILINE)
+    written = json.loads((folder(models) / MANIFEST).read_text())
+    kinds = {int: "int", str: "str", dict: "map"}
+    assert fields == [(name, kinds[type(value)]) for name, value in written.items()]
+    assert f"`format` | int | {published.FORMAT} |" in text
+    assert all(name in text for name in (CURRENT, VERSIONS, MANIFEST, WEIGHTS))
+    assert f"at most {published.MAX_POINTER_BYTES} bytes" in text
+    limits = published.MAX_WEIGHT_BYTES, published.MAX_MANIFEST_BYTES, tensor_file.MAX_HEADER_BYTES
+    assert limits == (1 << 30, 64 << 10, 1 << 20)
+    assert "at most 1 GiB" in text
+    assert f"at most 64 KiB, the header of the weights 1 MiB and {tensor_file.MAX_TENSORS} tensors" in text

@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,16 @@ def test_the_pointer_is_text(tmp_path: Path) -> None:
     digest = hashlib.sha256(weights(1)).hexdigest()[:8]
     set_current(tmp_path, "object", f"000001-{digest}")
     assert (tmp_path / "object" / CURRENT).read_text() == f"000001-{digest}\n"
+
+
+def test_what_a_dead_writer_left_is_removed_after_a_while(tmp_path: Path) -> None:
+    publish_many(tmp_path, 1, 1)
+    versions = tmp_path / "object" / VERSIONS
+    old, new = versions / ".draft-old", versions / ".draft-new"
+    for draft in (old, new):
+        draft.mkdir()
+        (draft / WEIGHTS).write_bytes(b"half")
+    past = time.time() - version_files.OLD_DRAFT_S - 60
+    os.utime(old, (past, past))
+    publish_many(tmp_path, 2, 1)
+    assert sorted(entry.name for entry in versions.iterdir()) == [".draft-new", *version_names(tmp_path, "object")]

@@ -36,42 +36,50 @@ class Places:
 
 def all_places(views: Sequence[View], batch: int, most: int) -> Places:
     """Of every movable of each view, in the scene's order; padded with zeros to batch × most."""
-    places = Places.empty(batch, most)
-    for number, view in enumerate(views):
-        count = len(view.scene.movables)
-        points, numbers = _of_boxes(view, np.arange(count))
-        places.points[number, :count], places.numbers[number, :count] = points, numbers
-    return places
+    return _places(views, [range(len(view.scene.movables)) for view in views], batch, most)
 
 
 def selected_places(views: Sequence[View], batch: int) -> Places:
     """Of the selected movable of each view only: K is 1. Raises ValueError for a view without one."""
-    places = Places.empty(batch, 1)
-    for number, view in enumerate(views):
+    which = []
+    for view in views:
         if view.selected is None:
             raise ValueError(f"expected a view with a selected movable, found none in scene {view.scene.name!r}")
-        points, numbers = _of_boxes(view, np.array([view.selected]))
-        places.points[number], places.numbers[number] = points, numbers
+        which.append((view.selected,))
+    return _places(views, which, batch, 1)
+
+
+def _places(views: Sequence[View], which: Sequence[Sequence[int]], batch: int, most: int) -> Places:
+    boxes, exists = np.zeros((len(views), most, 5)), np.zeros((len(views), most, 1), np.float32)
+    rooms = np.empty((len(views), 7))
+    for item, (view, chosen) in enumerate(zip(views, which, strict=True)):
+        scene, frame = view.scene, Frame.of(view.scene.bounds)
+        movables = [scene.movables[place] for place in chosen]
+        boxes[item, : len(chosen), :3] = view.state.movables[list(chosen)]
+        boxes[item, : len(chosen), 3:] = [(box.half_x, box.half_y) for box in movables] or np.empty((0, 2))
+        exists[item, : len(chosen)] = 1
+        rooms[item] = (frame.x0, frame.y0, frame.m_per_px * MASK_PIXELS, *view.state.robot, *scene.goal)
+    points, numbers = _of_boxes(boxes, rooms[:, None])
+    places = Places.empty(batch, most)
+    places.points[: len(views)] = points * exists[..., None]
+    places.numbers[: len(views)] = numbers * exists
     return places
 
 
-def _of_boxes(view: View, which: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    scene, frame = view.scene, Frame.of(view.scene.bounds)
-    side = frame.m_per_px * MASK_PIXELS
-    poses = view.state.movables[which].astype(np.float32)
-    halves = np.array([(scene.movables[i].half_x, scene.movables[i].half_y) for i in which], np.float32).reshape(-1, 2)
-    yaw = poses[:, 2]
-    cos, sin = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
-    along, across = LOOKS[:, 0] * halves[:, :1], LOOKS[:, 1] * halves[:, 1:]
-    corner = np.array([frame.x0, frame.y0], np.float32)
-    centre = (poses[:, :2] - corner) / side
-    looks = np.stack([cos * along - sin * across, sin * along + cos * across], axis=-1) / side
-    numbers = np.empty((len(which), NUMBERS), np.float32)
-    numbers[:, 0:2] = centre
-    numbers[:, 2:4] = (np.asarray(view.state.robot, np.float32) - corner) / side - centre
-    numbers[:, 4:6] = (np.array(scene.goal, np.float32) - corner) / side - centre
-    numbers[:, 6:8] = halves / side
+def _of_boxes(boxes: NDArray[np.float64], rooms: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Of boxes [B, K, 5] (x, y, yaw, half_x, half_y) in rooms [B, 1, 7] (corner, side, robot, goal)."""
+    yaw, halves = boxes[..., 2], boxes[..., 3:]
+    corner, side = rooms[..., :2], rooms[..., 2:3]
+    cos, sin = np.cos(yaw)[..., None], np.sin(yaw)[..., None]
+    along, across = LOOKS[:, 0] * halves[..., :1], LOOKS[:, 1] * halves[..., 1:]
+    centre = (boxes[..., :2] - corner) / side
+    looks = np.stack([cos * along - sin * across, sin * along + cos * across], axis=-1) / side[..., None]
+    numbers = np.empty((*boxes.shape[:2], NUMBERS))
+    numbers[..., 0:2] = centre
+    numbers[..., 2:4] = (rooms[..., 3:5] - corner) / side - centre
+    numbers[..., 4:6] = (rooms[..., 5:7] - corner) / side - centre
+    numbers[..., 6:8] = halves / side
     # A box turned by half a turn is the same box.
-    numbers[:, 8], numbers[:, 9] = np.cos(2 * yaw), np.sin(2 * yaw)
-    numbers[:, 10] = side / _SIDE_M
-    return (centre[:, None] + looks) * 2 - 1, numbers
+    numbers[..., 8], numbers[..., 9] = np.cos(2 * yaw), np.sin(2 * yaw)
+    numbers[..., 10] = side[..., 0] / _SIDE_M
+    return (centre[..., None, :] + looks) * 2 - 1, numbers

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from producers.namo.search import FailureCode, SearchKey, SearchOptions, SearchResult, StopReason, search
+from producers.query_client import QueryClient, QueryClientConfig
 from protocol.errors import ConfigurationError
 from protocol.namo.masks import reached_bits
 from protocol.namo.queries import Answer, PushGoal, Query
@@ -26,6 +28,8 @@ from tests.producers.namo.sliding_world import SlidingWorld, movable, two_rooms
 
 KEY = SearchKey(5, 6, 7)
 SCENE = two_rooms(movable(1, 1.2, 0.6), movable(2, 2.9, 1.5, (0.3, 0.4)))
+# No push opens the goal, so that every state is asked about.
+WALLED = two_rooms(movable(1, 1.2, 0.6), walls=(Box("wall_6", 2.6, 1.5, 0.0, 0.05, 1.5),))
 OBJECTS = SearchOptions(
     object_strategy="ml", ml_object_model="objects", max_depth=2, max_goals_per_object=3, algorithm="tree_idfs"
 )
@@ -141,6 +145,7 @@ def test_a_failing_server_is_asked_once_for_order_and_goals_of_a_state() -> None
 def test_skip_leaves_out_what_the_model_does_not_answer() -> None:
     skipped = search(SlidingWorld(SCENE), replace(BOTH, ml_on_error="skip"), KEY, InProcess(refusing("busy")))
     assert (skipped.stop_reason, skipped.nodes_expanded) == (StopReason.EXHAUSTED, 0)
+    assert skipped.failure_code is FailureCode.ML_INFERENCE
 
     def second_only(query: Query) -> Answer:
         return last_first(query) if query.object == "obstacle_1_movable" else refusing("model_failed")(query)
@@ -201,9 +206,8 @@ def test_time_spent_asking_counts_and_is_reported() -> None:
         seconds[0] += 2.0
         return refusing("expired")(query)
 
-    scene = two_rooms(movable(1, 1.2, 0.6), walls=(Box("wall_6", 2.6, 1.5, 0.0, 0.05, 1.5),))
     options = replace(BOTH, search_timeout_s=5.0)
-    result = search(SlidingWorld(scene), options, KEY, InProcess(slow), clock=lambda: seconds[0])
+    result = search(SlidingWorld(WALLED), options, KEY, InProcess(slow), clock=lambda: seconds[0])
     assert result.stop_reason is StopReason.TIMEOUT
     assert result.ml.seconds == 6.0
     assert result.ml.calls == 3
@@ -212,3 +216,15 @@ def test_time_spent_asking_counts_and_is_reported() -> None:
 def test_nobody_to_ask_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="nobody to ask"):
         search(SlidingWorld(SCENE), BOTH, KEY)
+
+
+def test_a_dead_server_costs_one_deadline(tmp_path: Path) -> None:
+    config = QueryClientConfig(deadline_s=1.0, backoff_s=600.0)
+    with QueryClient([f"ipc://{tmp_path}/nobody"], config) as client:
+        result = search(SlidingWorld(WALLED), BOTH, KEY, client)
+        spent = client.stats.seconds
+    assert tried(result) == tried(search(SlidingWorld(WALLED), HEURISTIC, KEY))
+    assert result.ml.fallbacks == {"unreachable": result.ml.calls}
+    # Two deadlines would be 2 s.
+    assert result.ml.calls > 3
+    assert spent < 2.0

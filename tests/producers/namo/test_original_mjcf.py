@@ -40,9 +40,7 @@ FILE = """
 </mujoco>
 """
 MOTORS = "".join(f'<motor gear="1" ctrllimited="true" ctrlrange="-1 1" joint="joint_{axis}"/>' for axis in "xy")
-SERVOS = "".join(
-    f'<velocity kv="50" ctrlrange="-0.5 0.5" forcerange="-20 20" joint="joint_{axis}"/>' for axis in "xy"
-)
+SERVOS = "".join(f'<velocity kv="50" ctrlrange="-0.5 0.5" forcerange="-20 20" joint="joint_{axis}"/>' for axis in "xy")
 WALLS = ((-2, 0, 0.05, 2), (2, 0, 0.05, 2), (0, -2, 2, 0.05), (0, 2, 2, 0.05))
 SCENE = Scene(
     "original",

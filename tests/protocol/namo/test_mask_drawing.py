@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from protocol.namo.masks import CHANNELS, GOAL_DISC_M, MASK_PIXELS, ROBOT_DISC_M, Frame, View, draw
@@ -50,7 +50,7 @@ def check(view: View, masks: np.ndarray, pixels: list[tuple[int, int]]) -> None:
                 assert masks[CHANNELS.index(channel), row, column] == (inside > 0), (channel, row, column)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(queries(), min_size=1, max_size=3), st.data())
 def test_masks(asked: list[Query], data: st.DataObject) -> None:
     views = [query.view(data.draw(st.sampled_from([None, *query.reachable]))) for query in asked]
