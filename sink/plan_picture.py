@@ -221,7 +221,7 @@ def _push_caption(episode: EpisodeView, scene: Scene, step: int) -> tuple[str, s
     primitives = int(episode.column("primitive_count")[step])
     return (
         f"push {step + 1} of {episode.steps}: box {place + 1}, {scene.movables[place].name}",
-        f"to ({target[0]:.2f}, {target[1]:.2f}) m, {math.degrees(target[2]):.0f}° · {code.replace('_', ' ')} · "
+        f"to ({target[0]:.2f}, {target[1]:.2f}) m, {round(math.degrees(target[2]))}° · {code.replace('_', ' ')} · "
         f"{primitives} primitive{'s' if primitives != 1 else ''}",
         "contacts: " + ", ".join(touched) if touched else "no contacts",
     )
