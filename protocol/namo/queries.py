@@ -43,9 +43,9 @@ class Query(_Message, tag="query", frozen=True, kw_only=True):
     """A question about one state of one scene.
 
     poses: of the movables (x, y, yaw), in the scene's order. reachable: names of those that can be pushed from
-    somewhere. reached: `protocol.namo.masks.reached_bits`. object: whose goals (`sample_goals`). object_model,
-    goal_model: names on the server; needed as the op says. samples: drawn from the model. goals: the most that are
-    wanted for each object. objects: for `rank_and_sample`, for how many of the best objects goals are wanted.
+    somewhere. reached: `protocol.namo.masks.reached_bits`. object: whose goals (`sample_goals`; other ops ignore it).
+    object_model, goal_model: names on the server; needed as the op says. samples: drawn from the model. goals: the most
+    that are wanted for each object. objects: for `rank_and_sample`, for how many of the best objects goals are wanted.
     deadline_s: from now, on the client's clock; the server drops the query when it is over. priority: 0 goes first.
     """
 
@@ -147,9 +147,15 @@ class Infos(_Message, tag="infos", frozen=True, kw_only=True):
 FromClient = Query | Info | Cancel
 FromServer = Answer | Failed | Infos
 
+
+class _Envelope(msgspec.Struct):
+    id: Number
+
+
 _encoder = msgspec.msgpack.Encoder()
 _from_client = msgspec.msgpack.Decoder(FromClient)
 _from_server = msgspec.msgpack.Decoder(FromServer)
+_envelope = msgspec.msgpack.Decoder(_Envelope)
 
 
 def encode(message: FromClient | FromServer) -> bytes:
@@ -166,6 +172,14 @@ def decode_from_client(data: bytes) -> FromClient:
     except (msgspec.DecodeError, ValueError) as error:
         raise QueryError(f"not a query: {error}") from error
     return query
+
+
+def decode_number(data: bytes) -> int | None:
+    """The number of a message that cannot be read otherwise, so that it can be answered; None if it has none."""
+    try:
+        return _envelope.decode(data).id
+    except (msgspec.DecodeError, ValueError):
+        return None
 
 
 def decode_from_server(data: bytes) -> FromServer:
@@ -200,7 +214,7 @@ def check_query(query: Query) -> None:
 
 def check_answer(query: Query, answer: Answer) -> None:
     """An answer that a planner may follow: known objects that were asked for, finite poses. Raises QueryError."""
-    may_name = set(query.reachable) if query.object is None else {query.object}
+    may_name = {str(query.object)} if query.op == "sample_goals" else set(query.reachable)
     named = {ranked.name for ranked in answer.objects} | {goal.object for goal in answer.goals}
     if not named <= may_name:
         raise QueryError(f"the answer names {sorted(named - may_name)}; expected some of {sorted(may_name)}")
