@@ -9,6 +9,7 @@ to the last bit in what was measured, elsewhere after rounding.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -59,6 +60,11 @@ def load_model(published: PublishedModel, device: str, threads: int = 1) -> Serv
     return ServedGoalModel(info, network, place)
 
 
+def best_device() -> str:
+    """`cuda` if torch can use one here, or else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 class ServedObjectModel:
     """Ranks the movables that can be reached. For one thread at a time."""
 
@@ -66,6 +72,12 @@ class ServedObjectModel:
         self.info = info
         self._network = network
         self._device = device
+        self._masks = _Masks()
+
+    @property
+    def drawn_s(self) -> float:
+        """Seconds that went into drawing masks, since it was loaded."""
+        return self._masks.drawn_s
 
     def rank(self, queries: Sequence[Query]) -> list[tuple[RankedObject, ...]]:
         """For each query its reachable movables, best first, equal ones in the scene's order; scores to 1e-4.
@@ -88,7 +100,8 @@ class ServedObjectModel:
         views = [query.view() for query in queries]
         most = max(len(query.scene.movables) for query in queries)
         batch, most = _bucket(len(queries)), next(size for size in _MOST_MOVABLES if size >= most)
-        inputs = _inputs(views, all_places(views, batch, most), len(OBJECT_CHANNELS), self._device)
+        masks = self._masks.draw(views, len(OBJECT_CHANNELS))
+        inputs = _inputs(masks, all_places(views, batch, most), self._device)
         scores = self._network(*inputs).double().cpu().numpy()
         return [self._answer(query, row) for query, row in zip(queries, scores, strict=False)]
 
@@ -113,6 +126,12 @@ class ServedGoalModel:
         self.info = info
         self._network = network
         self._device = device
+        self._masks = _Masks()
+
+    @property
+    def drawn_s(self) -> float:
+        """Seconds that went into drawing masks, since it was loaded."""
+        return self._masks.drawn_s
 
     def rank(self, queries: Sequence[Query]) -> list[tuple[RankedObject, ...]]:
         """Raises ModelError: this is no object model."""
@@ -135,7 +154,8 @@ class ServedGoalModel:
     def _sample(self, queries: Sequence[tuple[Query, str]]) -> list[tuple[PushGoal, ...]]:
         views = [self._view(query, name) for query, name in queries]
         places = selected_places(views, _bucket(len(views)))
-        context = self._network.encode(*_inputs(views, places, len(GOAL_CHANNELS), self._device))
+        masks = self._masks.draw(views, len(GOAL_CHANNELS))
+        context = self._network.encode(*_inputs(masks, places, self._device))
         counts = np.array([query.samples for query, _ in queries])
         rows = np.repeat(np.arange(len(queries)), counts)
         rows = np.pad(rows, (0, -len(rows) % _ROWS))
@@ -229,13 +249,27 @@ def _device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _inputs(views: Sequence[View], places: Places, channels: int, device: torch.device) -> tuple[Tensor, ...]:
+class _Masks:
+    """Draws, and keeps the time."""
+
+    def __init__(self) -> None:
+        self.drawn_s = 0.0
+
+    def draw(self, views: Sequence[View], channels: int) -> NDArray[np.bool_]:
+        """The first channels of all masks."""
+        began = time.perf_counter()
+        masks = draw(views)[:, :channels]
+        self.drawn_s += time.perf_counter() - began
+        return masks
+
+
+def _inputs(masks: NDArray[np.bool_], places: Places, device: torch.device) -> tuple[Tensor, ...]:
     """Masks (in the memory order that convolutions want), points and numbers, as many as `places` has room for."""
-    drawn = torch.from_numpy(draw(views)[:, :channels])
-    shape = (len(places.points), channels, *drawn.shape[2:])
-    masks = torch.empty(shape, device=device, memory_format=torch.channels_last).zero_()
-    masks[: len(views)] = drawn.to(device)
-    return masks, torch.from_numpy(places.points).to(device), torch.from_numpy(places.numbers).to(device)
+    padded = torch.empty(
+        (len(places.points), *masks.shape[1:]), device=device, memory_format=torch.channels_last
+    ).zero_()
+    padded[: len(masks)] = torch.from_numpy(masks).to(device)
+    return padded, torch.from_numpy(places.points).to(device), torch.from_numpy(places.numbers).to(device)
 
 
 def _noise(query: Query, name: str) -> NDArray[np.float32]:
