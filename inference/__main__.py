@@ -36,6 +36,9 @@ class InferFlags:
     """HOST:PORT of /metrics and /healthz; None for no HTTP."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the models run; auto takes cuda if there is one."""
+    threads: int | None = None
+    """Threads that compute on the CPU; half of the cores by default. Planners need the others: threads of one
+    computation wait for each other, and more of them than free cores make it slower than one alone."""
     max_batch: int = 32
     """The most queries that go to a model at once."""
     max_wait_ms: float = 5.0
@@ -57,8 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         stream=sys.stderr,
     )
     limits = _limits(flags)
-    from inference.published_source import PublishedSource, best_device  # brings torch, which takes seconds
+    from inference.published_source import (
+        PublishedSource,
+        best_device,
+        use_threads,
+    )  # brings torch, which takes seconds
 
+    use_threads(flags.threads or max(len(os.sched_getaffinity(0)) // 2, 1))
     device = best_device() if flags.device == "auto" else flags.device
     serve(PublishedSource(flags.models, device), ServerConfig(flags.bind, flags.http, device, limits))
     return 0
@@ -88,6 +96,8 @@ def _stop_on_signals(server: Server) -> None:
 
 
 def _limits(flags: InferFlags) -> BatchLimits:
+    if flags.threads is not None and flags.threads < 1:
+        raise ConfigurationError(f"--threads must be at least 1, found {flags.threads}")
     if min(flags.max_batch, flags.max_queue, flags.max_queue_mib) < 1 or not 0 <= flags.max_wait_ms <= 10_000:
         raise ConfigurationError(
             "--max-batch, --max-queue and --max-queue-mib must be at least 1, --max-wait-ms between 0 and 10000"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from inference.model import Model
-from inference.namo_models import best_device, load_model
+from inference.namo_models import best_device, load_model, use_threads
 from protocol.published import current_version, model_names, open_published
 
-__all__ = ["PublishedSource", "best_device"]
+__all__ = ["PublishedSource", "best_device", "use_threads"]
 
 
 class PublishedSource:
