@@ -24,6 +24,7 @@ PROGRAMS = sorted(
         "namo scenes",
         "export namo",
         "bench plan",
+        "bench infer",
         "bench collect",
         "bench policy",
         *(f"keys {word}" for word in KEYS),
