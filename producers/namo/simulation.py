@@ -72,6 +72,11 @@ class Simulation:
         """The most that the robot can do by itself [m/s²]."""
         return self._robot.acceleration
 
+    @property
+    def top_speed(self) -> float:
+        """Of the robot, which its servos allow [m/s]."""
+        return self._robot.top_speed
+
     def set(self, state: State) -> None:
         """Everything at rest in this state; nothing of the past is left."""
         mujoco.mj_resetData(self._model, self._data)
@@ -170,7 +175,11 @@ class Robot:
         low, high = model.actuator_ctrlrange[self._actuators[0]]
         limited = bool(model.actuator_ctrllimited[self._actuators[0]])
         self._limit = float(min(-low, high)) if limited else math.inf
-        self._gear = float(model.actuator_gear[self._actuators[0], 0])
+        gear = float(model.actuator_gear[self._actuators[0], 0])
+        gain = float(model.actuator_gainprm[self._actuators[0], 0])
+        # What an actuator wants for each newton, or for each metre a second.
+        self._per_unit = 1 / (gear * gain) if self.has_motors else gear
+        self.top_speed = math.inf if self.has_motors else self._limit / gear
 
     def place(self, data: Any, at: NDArray[np.float64]) -> None:
         """Puts its centre there [m]."""
@@ -194,8 +203,11 @@ class Robot:
             per_speed = self._mass / _FORCE_TIME_S
             now_x, now_y = self.velocity(data)
             wanted = ((vx - now_x) * per_speed, (vy - now_y) * per_speed)
+        # Both alike, so that the direction stays.
+        largest = max(abs(wanted[0]), abs(wanted[1])) * self._per_unit
+        share = self._per_unit * min(1.0, self._limit / max(largest, 1e-9))
         for actuator, value in zip(self._actuators, wanted, strict=True):
-            data.ctrl[actuator] = min(max(value / self._gear, -self._limit), self._limit)
+            data.ctrl[actuator] = value * share
 
     def _ball(self, model: Any) -> int:
         balls = (model.geom_bodyid == self.body) & (model.geom_type == mujoco.mjtGeom.mjGEOM_SPHERE)

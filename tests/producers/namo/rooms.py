@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from protocol.namo.scene import Box, Point, Scene
 
@@ -29,3 +33,9 @@ def divided(movables: Iterable[Box]) -> Scene:
     """Two rooms; the door at the origin is 0.8 m wide; the robot is left, the goal right."""
     inner = [Box("wall_5", 0, 1.2, 0, THICK, 0.8), Box("wall_6", 0, -1.2, 0, THICK, 0.8)]
     return room(movables, walls=inner, goal=(1.5, 0.0))
+
+
+def segment_distance(point: tuple[float, float], a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Of a point to a line between two others [m]."""
+    share = float(np.clip((np.array(point) - a) @ (b - a) / ((b - a) @ (b - a)), 0, 1))
+    return math.dist(point, a + share * (b - a))

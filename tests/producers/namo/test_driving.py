@@ -14,7 +14,7 @@ from producers.namo.simulation import Simulation
 from producers.namo.world import World
 from producers.namo.world_config import WorldConfig
 from protocol.namo.scene import Box, State
-from tests.producers.namo.rooms import box, room
+from tests.producers.namo.rooms import box, room, segment_distance
 
 
 class Tracked(Simulation):
@@ -46,12 +46,6 @@ def test_it_follows_a_way_within_centimetres_and_stops_at_its_end(physics: Physi
         assert off < 0.03
     assert math.dist(simulation.robot(), CORNERS[-1]) < 0.01
     np.testing.assert_allclose(simulation.read().movables, [[0, 0, 0]], atol=1e-3)
-
-
-def segment_distance(point: tuple[float, float], a: np.ndarray, b: np.ndarray) -> float:
-    """Of a point to a line between two others [m]."""
-    share = float(np.clip((np.array(point) - a) @ (b - a) / ((b - a) @ (b - a)), 0, 1))
-    return math.dist(point, a + share * (b - a))
 
 
 def test_a_box_in_the_way_is_noted() -> None:

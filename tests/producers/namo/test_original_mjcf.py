@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
+from producers.namo.driver import ContactLog, Course, drive
 from producers.namo.mjcf_model import Physics, PhysicsError
 from producers.namo.push import PushCode
+from producers.namo.simulation import Simulation
 from producers.namo.world import World, WorldConfig
-from protocol.namo.scene import Box, Scene
+from protocol.namo.scene import Box, Scene, State
+from tests.producers.namo.rooms import segment_distance
 
 YAW = 40.0
 FILE = """
@@ -82,3 +87,23 @@ def test_a_file_that_cannot_be_simulated_is_one_clear_error() -> None:
         World(SCENE, Physics.FREE, xml=FILE % (YAW, ""))
     with pytest.raises(PhysicsError, match="found none"):
         World(SCENE, Physics.FREE, xml=(FILE % (YAW, MOTORS)).replace("obstacle_1", "box_1"))
+
+
+@pytest.mark.parametrize("actuators", [MOTORS, SERVOS])
+def test_a_weak_robot_still_follows_its_way(actuators: str) -> None:
+    simulation, log = Simulation(SCENE, Physics.FREE, FILE % (YAW, actuators)), ContactLog()
+    way = np.array([(-1.2, -0.4), (-1.4, -1.2), (1.5, -1.5)])
+    simulation.set(State.initial(SCENE))
+    track: list[tuple[float, float]] = []
+    move = simulation.move
+
+    def noted(vx: float, vy: float) -> None:
+        move(vx, vy)
+        track.append(simulation.robot())
+
+    simulation.move = noted  # type: ignore[method-assign]
+    assert drive(simulation, Course(way, 2.0), log)
+    assert not (log.robot_wall)
+    assert not (log.robot_movable)
+    for x, y in track:
+        assert min(segment_distance((x, y), a, b) for a, b in itertools.pairwise(way)) < 0.04
