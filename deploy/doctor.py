@@ -23,6 +23,7 @@ from deploy.machine_checks import (
     jpeg_check,
     memory_check,
     port_checks,
+    torch_check,
 )
 from deploy.package_checks import package_checks, python_check
 
@@ -63,6 +64,7 @@ def checks(data: Path) -> Iterator[Check]:
     quick = (cores_check(), memory_check(), descriptors_check(), clock_check())
     yield from chain([python_check()], package_checks(), quick, port_checks(), disk_checks(data))
     yield jpeg_check()
+    yield torch_check()
     yield from graphics_checks()
 
 

@@ -7,6 +7,8 @@ import importlib
 import os
 import resource
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -21,6 +23,12 @@ from protocol import jpeg
 # By name: deploy starts programs and imports none of their insides.
 GRAPHICS = "producers.robosuite.graphics"
 HEIGHT, WIDTH, ROUNDS = 480, 640, 20
+TORCH_LIMIT_S = 120.0
+_ASK_TORCH = """
+import torch
+cuda = torch.cuda.is_available()
+print(f"cuda: {torch.cuda.get_device_name(0)}" if cuda else f"cpu: {torch.backends.cpu.get_cpu_capability()}")
+"""
 PORTS = {5555: ("producers", "--bind"), 9464: ("metrics", "--http")}
 MIN_FREE_BYTES = 1 << 30
 MIN_DESCRIPTORS, GOOD_DESCRIPTORS = 256, 1024
@@ -49,6 +57,24 @@ def graphics_checks() -> Iterator[Check]:
             packages = graphics.PACKAGES[result.backend]
             advice = f"on Debian or Ubuntu: apt-get install {packages}"
             yield Check(name, "warning" if works else "missing", result.error, advice)
+
+
+def torch_check() -> Check:
+    """Which device torch would compute on, asked in a process of its own."""
+    if installed_version("torch") is None:
+        advice = "to serve or train models here: pip install 'headrace[inference,trainer]'"
+        return Check("torch device", "warning", "torch is not installed", advice)
+    asked = [sys.executable, "-c", _ASK_TORCH]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=TORCH_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return Check(
+            "torch device", "missing", f"no answer within {TORCH_LIMIT_S:.0f} s", "try: python -c 'import torch'"
+        )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        return Check("torch device", "missing", last, "install torch anew")
+    return Check("torch device", "ok", done.stdout.strip())
 
 
 def jpeg_check() -> Check:

@@ -17,15 +17,20 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "up": ("deploy.up:main", "sink and producers on this machine, one live display", "all"),
     "sink": ("sink.__main__:main", "the daemon that stores what producers send", "sink"),
     "produce": ("producers.__main__:main", "workers that simulate and publish episodes", "producers"),
+    "namo": ("producers.namo.__main__:main", "scenes for Navigation Among Movable Obstacles", "producers"),
     "inspect": ("sink.inspect:main", "list streams, episodes and sizes of a dataset", "sink"),
     "verify": ("sink.verify:main", "check every checksum and the exactly-once rule", "sink"),
+    "export": ("sink.export.__main__:main", "a dataset in another format: the original NAMO files", "sink"),
     "sheet": ("deploy.contact_sheet:main", "one picture with key frames of several episodes", "sink"),
     "demo": ("deploy.demo:main", "the main job, end to end, with a reader that follows it live", "all"),
+    "models": ("trainer.models:main", "make, list, verify and roll back the weights that are served", "trainer"),
+    "infer": ("inference.__main__:main", "the server that answers planners with the published models", "inference"),
     "keys": ("deploy.keys:main", "make, allow and revoke the keys of producers on other machines", "sink"),
     "doctor": ("deploy.doctor:main", "does this machine have what Headrace needs?", "all"),
     "bench": ("deploy.bench.main:main", "measure, and compare with what one would use instead", "all"),
 }
 
+OWN_PACKAGES = ("protocol", "producers", "sink", "inference", "trainer", "deploy")
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
@@ -46,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         program = getattr(importlib.import_module(module), function)
         return int(program(rest) or 0)
     except ModuleNotFoundError as error:
-        if error.name and error.name.split(".")[0] in ("deploy", "sink", "producers", "protocol"):
+        if error.name and error.name.split(".")[0] in OWN_PACKAGES:
             raise
         how = f"pip install 'headrace[{extra}]'"
         sys.stderr.write(f"headrace {command}: the package {error.name!r} is missing; install it with {how}\n")

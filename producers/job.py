@@ -48,7 +48,8 @@ class WorkerStats:
 class Report:
     """From a worker.
 
-    kind: `state` (what it does now), `stats` (after each episode), `log` (a warning), `error` (it cannot go on).
+    kind: `state` (what it does now), `stats` (after each episode), `log` (a warning), `said` (news),
+    `error` (it cannot go on).
     """
 
     kind: str

@@ -164,6 +164,8 @@ class Supervisor:
                 worker.crashes = 0
             case "log":
                 log.warning("%s: %s", worker.job.name, report.text)
+            case "said":
+                log.info("%s: %s", worker.job.name, report.text)
             case "error":
                 self._error = f"{worker.job.name}: {report.text}"
             case _:

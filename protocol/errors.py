@@ -9,7 +9,8 @@
     ├── DatasetError            the dataset directory cannot be used as asked
     │   ├── CorruptionError     stored bytes differ from their checksums
     │   └── LockedError         another sink already writes here
-    └── DiskFullError           the next shard cannot be reserved
+    ├── DiskFullError           the next shard cannot be reserved
+    └── ModelError              weights that cannot be used, or a model that gives no usable answer
 
 A message says what was expected, what was found, where, and what to do. The first three are ours to mend on this side;
 `ProtocolError` and `RefusedError` name the side that caused them.
@@ -61,3 +62,7 @@ class LockedError(DatasetError):
 
 class DiskFullError(HeadraceError):
     """The next shard cannot be reserved."""
+
+
+class ModelError(HeadraceError):
+    """Published weights that cannot be used, or a model that gives no usable answer."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import zmq
 
+from protocol.endpoint import check_http, parse_address
 from protocol.errors import ConfigurationError, DatasetError, ProtocolError
 from protocol.messages import (
     PROTOCOL_VERSION,
@@ -34,8 +35,8 @@ from sink.access import Access
 from sink.connections import ConnectionGuard, ConnectionLimits
 from sink.dataset import dataset_uuid, streams_on_disk
 from sink.disk import Disk
-from sink.endpoint import check_endpoint, check_http
-from sink.http import HttpServer, parse_address
+from sink.endpoint import check_endpoint
+from sink.http import HttpServer
 from sink.limited_log import LimitedLog
 from sink.lock import DirectoryLock
 from sink.metrics import Metrics

@@ -12,6 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import make_wsgi_app
 
+from protocol.endpoint import parse_address
 from protocol.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -85,11 +86,3 @@ class HttpServer:
         start_response("503 Service Unavailable" if problems else "200 OK", [("Content-Type", "text/plain")])
         lines = [*(problems or ["ok"]), *(f"warning: {warning}" for warning in status["warnings"])]
         return ["\n".join(lines).encode() + b"\n"]
-
-
-def parse_address(address: str) -> tuple[str, int]:
-    """HOST:PORT → (host, port). Raises ConfigurationError."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ConfigurationError(f"expected HOST:PORT, e.g. 127.0.0.1:9464, found {address!r}")
-    return host.strip("[]"), int(port)

@@ -13,10 +13,11 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from protocol.dataset_view import shard_paths
-from protocol.errors import DatasetError
+from protocol.dataset_view import DatasetView, shard_paths
+from protocol.errors import ConfigurationError, DatasetError
 from protocol.shard_view import ShardView
 from sink.inspect_tables import show
+from sink.namo_stream import choose_stream
 from sink.stream_summary import StreamSummary
 
 IDENTITY_NAME = "dataset.json"
@@ -34,11 +35,21 @@ class InspectFlags:
     """Print one JSON object instead: sizes in bytes, times in seconds and Unix nanoseconds."""
     episodes: bool = False
     """List every episode too: sizes in MB, times in seconds."""
+    plan: int | None = None
+    """Draw the plan of this index of a stream of `produce namo`: scene, pushes, what can be reached."""
+    stream: str | None = None
+    """With --plan: which stream; not needed if there is one whose name begins with namo/."""
+    out: Path | None = None
+    """With --plan: a .png, or a .gif that moves; by default plan_INDEX.png."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print what DIR holds. Raises DatasetError."""
+    """Print what DIR holds, or draw a plan. Raises ConfigurationError, DatasetError."""
     flags = tyro.cli(InspectFlags, prog="headrace inspect", args=argv)
+    if flags.plan is not None:
+        return _draw_plan(flags, flags.plan)
+    if flags.stream is not None or flags.out is not None:
+        raise ConfigurationError("--stream and --out belong to --plan INDEX, which is missing")
     summaries = summarise(flags.data, keep_rows=flags.episodes)
     if flags.json:
         sys.stdout.write(json.dumps(to_json(flags.data, summaries), indent=2) + "\n")
@@ -47,6 +58,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     show(console, flags.data, summaries)
+    return 0
+
+
+def _draw_plan(flags: InspectFlags, index: int) -> int:
+    from sink import plan_picture  # scipy and Pillow are for this only
+
+    with DatasetView(flags.data) as view:
+        list(view.new_episodes())
+        stream = choose_stream(view, flags.stream)
+        found = next((episode for episode in view.episodes(stream) if episode.index == index), None)
+        if found is None:
+            raise DatasetError(f"{flags.data}: {stream} has no index {index}; `headrace inspect --episodes` lists them")
+        out = plan_picture.write(plan_picture.StoredPlan.of(found), flags.out or Path(f"plan_{index}.png"))
+    sys.stdout.write(f"{out}\n")
     return 0
 
 

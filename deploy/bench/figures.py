@@ -16,7 +16,11 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Figure:
-    """One result. bar: what it should reach, `at_least` or `at_most`; runs: the single measurements behind it."""
+    """One result.
+
+    bar: what it should reach, `at_least` or `at_most`; most: what it should not exceed besides; runs: the single
+    measurements behind it.
+    """
 
     name: str
     value: float
@@ -24,12 +28,15 @@ class Figure:
     bar: float | None = None
     sense: Literal["at_least", "at_most"] = "at_least"
     runs: list[float] = field(default_factory=list)
+    most: float | None = None
 
     @property
     def holds(self) -> bool | None:
         """The bar is reached; None without a bar."""
         if self.bar is None:
             return None
+        if self.most is not None and self.value > self.most:
+            return False
         return self.value >= self.bar if self.sense == "at_least" else self.value <= self.bar
 
 
@@ -64,7 +71,9 @@ def table(title: str, figures: Sequence[Figure]) -> Table:
         made.add_row(
             figure.name,
             f"{figure.value:.4g} {figure.unit}",
-            f"{sign} {figure.bar:g}" if figure.bar is not None else "",
+            f"{sign} {figure.bar:g}{'' if figure.most is None else f', ≤ {figure.most:g}'}"
+            if figure.bar is not None
+            else "",
             {True: "yes", False: "NO", None: ""}[figure.holds],
             f"{min(figure.runs):.3g} to {max(figure.runs):.3g}" if figure.runs else "",
         )

@@ -7,13 +7,13 @@ nothing. The simulator states are stored too: anyone can render the episode agai
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Callable
 
 from producers.episode import Episode
 from producers.job import Job, Report, WorkerStats
 from producers.publisher import Publisher, PublisherConfig
+from producers.resident_memory import resident_mb
 from producers.robosuite.environment import RobosuiteConfig, RobosuiteEnvironment
 from producers.robosuite.options import RobosuiteOptions
 from producers.robosuite.policy import ScriptedPickPlacePolicy
@@ -24,7 +24,6 @@ from producers.supervisor import Channel, StopRequestedError
 from protocol.spec import Camera, Column, StreamSpec
 
 _FLUSH_LIMIT_S = 10.0
-_PAGE_MB = resource.getpagesize() / 1e6
 
 
 def stream_spec(environment: RobosuiteEnvironment, options: RobosuiteOptions) -> StreamSpec:
@@ -142,9 +141,7 @@ class RobosuiteWorker:
         self._channel.send(Report("state", text))
 
     def _report(self) -> None:
-        with open("/proc/self/statm") as file:
-            resident = int(file.read().split()[1])
-        self.stats.rss_mb.append(round(resident * _PAGE_MB, 1))
+        self.stats.rss_mb.append(resident_mb())
         self.stats.cpu_s = sum(os.times()[:2]) - self._start_cpu_s
         self._channel.send(Report("stats", stats=self.stats))
 

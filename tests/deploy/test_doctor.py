@@ -12,7 +12,7 @@ import pytest
 from deploy.check import Check
 from deploy.disk_checks import disk_checks, file_system_check, nearest_directory
 from deploy.doctor import main
-from deploy.machine_checks import PORTS, clock_check, descriptors_check, memory_check, port_checks
+from deploy.machine_checks import PORTS, clock_check, descriptors_check, memory_check, port_checks, torch_check
 from deploy.package_checks import fits, package_check, package_checks, requirements
 
 
@@ -137,6 +137,15 @@ def test_a_port_in_use() -> None:
     assert check.state == "warning"
     assert "--http" in check.advice
     assert set(PORTS) == {5555, 9464}
+
+
+def test_torchs_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = torch_check()
+    assert check.state == "ok"
+    assert check.found.split(":")[0] in ("cpu", "cuda")
+    monkeypatch.setattr("deploy.machine_checks._ASK_TORCH", "raise OSError('libcudart.so: cannot open')")
+    check = torch_check()
+    assert (check.state, check.found) == ("missing", "OSError: libcudart.so: cannot open")
 
 
 def test_this_machine() -> None:

@@ -15,7 +15,22 @@ from deploy import main as dispatcher
 from deploy.main import COMMANDS, INTERRUPTED, USAGE_ERROR, main
 
 KEYS = ("new", "allow", "list", "revoke")
-PROGRAMS = sorted([*COMMANDS, "produce robosuite", "bench collect", "bench policy", *(f"keys {word}" for word in KEYS)])
+MODELS = ("init", "list", "rollback", "verify")
+PROGRAMS = sorted(
+    [
+        *COMMANDS,
+        "produce robosuite",
+        "produce namo",
+        "namo scenes",
+        "export namo",
+        "bench plan",
+        "bench infer",
+        "bench collect",
+        "bench policy",
+        *(f"keys {word}" for word in KEYS),
+        *(f"models {word}" for word in MODELS),
+    ]
+)
 # A flag that takes a number with a fraction measures something, and so has a unit.
 UNIT = re.compile(r"\[(s|ms|min|h|Hz|MiB|MB|GB|bytes|pixels|m|rad|rounds?|episodes|steps|frames|threads)\b[^\]]*\]")
 

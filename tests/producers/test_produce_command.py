@@ -52,7 +52,9 @@ def test_wrong_flags(words: list[str], expected: str) -> None:
     status, said = produce(*words, *(["--plain"] if words[:1] == ["robosuite"] else []))
     assert status == 1
     assert expected in said
-    assert len(said.strip().splitlines()) <= 3, said
+    # On a busy machine the workers start slowly, and lines of progress come first.
+    lines = [line for line in said.strip().splitlines() if not line.startswith("robosuite/")]
+    assert len(lines) <= 3, said
     assert "Traceback" not in said
 
 

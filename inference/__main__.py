@@ -1,0 +1,112 @@
+"""`headrace infer`: load published models once, and answer every planner."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from inference.batcher import BatchLimits
+from inference.model import ModelSource
+from inference.server import Server, ServerConfig
+from protocol.errors import ConfigurationError, HeadraceError
+
+log = logging.getLogger("headrace.infer")
+
+# The interpreter's default of 5 ms is how long the thread of the socket could wait for the model's, batch after batch.
+_SWITCH_S = 0.0005
+
+
+@dataclass(frozen=True)
+class InferFlags:
+    """Answer planners' queries with the published models of one directory; new versions are taken up while it runs."""
+
+    models: Path
+    """Directory of published models."""
+    bind: str = "tcp://127.0.0.1:5556"
+    """Endpoint for planners of this machine: tcp://127.0.0.1:PORT or ipc://PATH."""
+    http: str | None = "127.0.0.1:9465"
+    """HOST:PORT of /metrics and /healthz; None for no HTTP."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the models run; auto takes cuda if there is one."""
+    threads: int | None = None
+    """Threads that compute on the CPU; half of the cores by default. Planners need the others: threads of one
+    computation wait for each other, and more of them than free cores make it slower than one alone."""
+    max_batch: int = 32
+    """The most queries that go to a model at once."""
+    max_wait_ms: float = 5.0
+    """How long the first query of a batch waits for others, at most [ms]. Nobody is waited for who is not expected."""
+    max_queue: int = 1024
+    """How many queries may wait; more are answered `busy`."""
+    max_queue_mib: int = 64
+    """How many bytes of queries may wait [MiB]."""
+    verbose: bool = False
+    """Log more."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until SIGINT or SIGTERM, then drain. Raises HeadraceError."""
+    flags = tyro.cli(InferFlags, prog="headrace infer", args=argv)
+    logging.basicConfig(
+        level=logging.DEBUG if flags.verbose else logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        stream=sys.stderr,
+    )
+    limits = _limits(flags)
+    from inference.published_source import (
+        PublishedSource,
+        best_device,
+        use_threads,
+    )  # brings torch, which takes seconds
+
+    use_threads(flags.threads or max(len(os.sched_getaffinity(0)) // 2, 1))
+    device = best_device() if flags.device == "auto" else flags.device
+    serve(PublishedSource(flags.models, device), ServerConfig(flags.bind, flags.http, device, limits))
+    return 0
+
+
+def serve(source: ModelSource, config: ServerConfig) -> None:
+    """Run one server in this process' main thread until it is told to stop. Raises HeadraceError."""
+    sys.setswitchinterval(_SWITCH_S)
+    server = Server(source, config)
+    _stop_on_signals(server)
+    log.info("READY: planners at %s, http %s, device %s", server.endpoint, server.http_address, config.device)
+    server.run()
+    log.info("stopped")
+
+
+def _stop_on_signals(server: Server) -> None:
+    """The first signal drains, the second ends the process at once."""
+
+    def handle(number: int, _: object) -> None:
+        if server.stopping:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        server.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+
+
+def _limits(flags: InferFlags) -> BatchLimits:
+    if flags.threads is not None and flags.threads < 1:
+        raise ConfigurationError(f"--threads must be at least 1, found {flags.threads}")
+    if min(flags.max_batch, flags.max_queue, flags.max_queue_mib) < 1 or not 0 <= flags.max_wait_ms <= 10_000:
+        raise ConfigurationError(
+            "--max-batch, --max-queue and --max-queue-mib must be at least 1, --max-wait-ms between 0 and 10000"
+        )
+    return BatchLimits(flags.max_batch, flags.max_wait_ms / 1000, flags.max_queue, flags.max_queue_mib << 20)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except HeadraceError as error:
+        sys.exit(f"headrace infer: {error}")

@@ -1,0 +1,1 @@
+"""Programs that `headrace bench infer` starts."""

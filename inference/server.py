@@ -1,0 +1,269 @@
+"""The server: a ROUTER that never waits for a model.
+
+The thread that calls `run` owns the socket. It decodes, checks and queues queries, tells at once who is refused or
+whose time is over, and sends what the model thread has made.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import zmq
+
+from inference.batcher import BatchLimits
+from inference.connections import Connections
+from inference.execution import Executor, models_missing
+from inference.http import HttpServer
+from inference.metrics import Metrics
+from inference.model import ModelSource
+from inference.model_thread import ModelThread, expired
+from inference.shelf import Shelf, ShelfConfig
+from inference.work import Work
+from protocol.endpoint import is_loopback
+from protocol.errors import ConfigurationError
+from protocol.namo.queries import (
+    MAX_QUERY_BYTES,
+    QUERY_PROTOCOL,
+    Cancel,
+    Failed,
+    Info,
+    Infos,
+    Query,
+    QueryError,
+    check_query,
+    decode_from_client,
+    decode_number,
+    encode,
+)
+
+log = logging.getLogger("headrace.infer")
+
+_POLL_S = 0.1
+_TICK_S = 0.5
+_BURST = 256
+_WHY_CHARACTERS = 1000
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """http: HOST:PORT or None. stuck_s: a batch that takes longer makes the server unhealthy.
+
+    drain_s: how long queued queries are answered after `stop`. look_s, again_s: see `ShelfConfig`.
+    """
+
+    bind: str = "tcp://127.0.0.1:5556"
+    http: str | None = None
+    device: str = "cpu"
+    limits: BatchLimits = field(default_factory=BatchLimits)
+    stuck_s: float = 30.0
+    drain_s: float = 30.0
+    look_s: float = 1.0
+    again_s: float = 10.0
+
+
+class Server:
+    """Made: models are loaded and warm, the socket is bound. `run` serves until `stop`."""
+
+    def __init__(self, source: ModelSource, config: ServerConfig) -> None:
+        """Raises HeadraceError if there is nothing to serve, or the address cannot be had."""
+        _check_endpoint(config.bind)
+        self.config = config
+        self.metrics = Metrics()
+        self._work = Work(config.limits)
+        self._stop_at: float | None = None
+        self._next_expiry: float | None = None
+        shelf_config = ShelfConfig(config.limits.max_batch, config.look_s, config.again_s)
+        self._shelf = Shelf(source, shelf_config, lambda result: self.metrics.loads.labels(result).inc())
+        executor = Executor(config.device, config.limits.max_batch)
+        with ExitStack() as undo:
+            context = zmq.Context()
+            undo.callback(context.term)
+            self._socket = context.socket(zmq.ROUTER)
+            undo.callback(self._socket.close)
+            self._connections = Connections(self._socket)
+            undo.callback(self._connections.close)
+            self._shelf.start()
+            undo.callback(self._shelf.close)
+            self._bind()  # only now: who is connected may expect an answer
+            self._model = ModelThread(self._work, self._shelf, executor, self.metrics)
+            self._model.start()
+            undo.callback(self._end_model)
+            self.http_address: str | None = None
+            if config.http:
+                http = HttpServer(config.http, self.metrics.registry, self.health)
+                undo.callback(http.close)
+                self.http_address = http.address
+            self._undo = undo.pop_all()
+
+    def stop(self) -> None:
+        """Answer what is queued, refuse what comes, and return from `run`; may be called from a signal handler."""
+        if self._stop_at is None:
+            self._stop_at = time.monotonic()
+
+    @property
+    def stopping(self) -> bool:
+        """stop() was called."""
+        return self._stop_at is not None
+
+    def health(self) -> tuple[list[str], list[str]]:
+        """Problems and warnings, a sentence each; safe to call from any thread."""
+        problem = self._model.problem(time.monotonic(), self.config.stuck_s)
+        problems = [problem] if problem else []
+        if self.stopping:
+            problems.append("draining")
+        return problems, self._shelf.warnings
+
+    def run(self) -> None:
+        """Serve until stopped."""
+        poller = zmq.Poller()
+        for source in (self._socket, self._model.wake_fd, self._connections.events):
+            poller.register(source, zmq.POLLIN)
+        next_tick = 0.0
+        try:
+            while not self._drained():
+                ready = dict(poller.poll(self._timeout_ms()))
+                if self._model.wake_fd in ready:
+                    for peer, outcome in self._model.take():
+                        self._send(peer, outcome.code, outcome.data)
+                self._receive_burst()
+                self._expire()
+                if (now := time.monotonic()) >= next_tick:
+                    next_tick = now + _TICK_S
+                    self._refresh()
+        finally:
+            self._undo.close()
+
+    # --- starting and stopping --------------------------------------------------------------------------------
+
+    def _bind(self) -> None:
+        socket, bind = self._socket, self.config.bind
+        socket.set(zmq.ROUTER_MANDATORY, 1)
+        socket.set(zmq.LINGER, 1000)
+        socket.set(zmq.MAXMSGSIZE, MAX_QUERY_BYTES)
+        socket.set(zmq.RCVHWM, 256)
+        socket.set(zmq.SNDHWM, 256)
+        socket.set(zmq.BACKLOG, 1024)
+        socket.set(zmq.HEARTBEAT_IVL, 2_000)
+        socket.set(zmq.HEARTBEAT_TIMEOUT, 6_000)
+        socket.set(zmq.HANDSHAKE_IVL, 10_000)
+        try:
+            socket.bind(bind)
+        except zmq.ZMQError as error:
+            why = os.strerror(error.errno or 0)
+            what = f"cannot bind {bind}: {why}; is another server there? Choose another --bind"
+            raise ConfigurationError(what) from error
+        if bind.startswith("ipc://"):
+            os.chmod(bind.removeprefix("ipc://"), 0o600)
+        self.endpoint = socket.get_string(zmq.LAST_ENDPOINT)
+
+    def _end_model(self) -> None:
+        if not self._model.close(self.config.drain_s):
+            log.warning("the model thread is still in a batch; it ends with the process")
+
+    def _drained(self) -> bool:
+        if self._stop_at is None:
+            return False
+        late = time.monotonic() - self._stop_at > self.config.drain_s
+        if late:
+            log.warning("not all queries were answered within %.0f s of draining", self.config.drain_s)
+        return late or self._work.empty
+
+    # --- the loop ---------------------------------------------------------------------------------------------
+
+    def _timeout_ms(self) -> int:
+        if self._next_expiry is None:
+            return int(_POLL_S * 1000)
+        left_s = self._next_expiry - time.monotonic()
+        return max(0, min(int(_POLL_S * 1000), int(left_s * 1000) + 1))
+
+    def _receive_burst(self) -> None:
+        """Take some, then ask who is gone, then handle them: see `connections`."""
+        taken: list[tuple[bytes, int, list[bytes]]] = []
+        while len(taken) < _BURST and int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            first = self._socket.recv(zmq.NOBLOCK, copy=False)
+            frames = []
+            while self._socket.get(zmq.RCVMORE):
+                frames.append(self._socket.recv())
+            taken.append((first.bytes, first.get(zmq.SRCFD), frames))
+        for peer in self._connections.gone():
+            self.metrics.abandoned.inc(self._work.forget(peer))
+        for peer, fd, frames in taken:
+            self._connections.took(fd, peer)
+            self._receive(peer, frames)
+
+    def _receive(self, peer: bytes, frames: list[bytes]) -> None:
+        if len(frames) != 1:
+            self.metrics.unreadable.inc()
+            return
+        data = frames[0]
+        try:
+            message = decode_from_client(data)
+            if isinstance(message, Query):
+                check_query(message)
+        except QueryError as error:
+            self._reject(peer, data, str(error))
+            return
+        match message:
+            case Query():
+                self._ask(peer, message, len(data))
+            case Cancel():
+                self.metrics.cancelled.inc(self._work.cancel(peer, message.id))
+            case Info():
+                models = tuple(model.info for _, model in sorted(self._shelf.models.items()))
+                infos = Infos(id=message.id, protocol=QUERY_PROTOCOL, device=self.config.device, models=models)
+                self._send(peer, "info", encode(infos))
+
+    def _reject(self, peer: bytes, data: bytes, why: str) -> None:
+        number = decode_number(data)
+        if number is None:
+            self.metrics.unreadable.inc()
+        else:
+            self._refuse(peer, Failed(id=number, code="bad_query", why=why[:_WHY_CHARACTERS]))
+
+    def _ask(self, peer: bytes, query: Query, size: int) -> None:
+        if self.stopping:
+            refused: Failed | None = Failed(id=query.id, code="draining", why="this server is being stopped")
+        else:
+            refused = models_missing(query, self._shelf.models) or self._work.add(peer, query, size)
+        if refused is not None:
+            self._refuse(peer, refused)
+
+    def _expire(self) -> None:
+        over, self._next_expiry = self._work.expire()
+        for item in over:
+            outcome = expired(item)
+            self._send(item.peer, outcome.code, outcome.data)
+
+    def _refuse(self, peer: bytes, failed: Failed) -> None:
+        self._send(peer, failed.code, encode(failed))
+
+    def _send(self, peer: bytes, outcome: str, data: bytes) -> None:
+        self.metrics.queries.labels(outcome).inc()
+        try:
+            self._socket.send_multipart([peer, data], zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                raise
+            self.metrics.unreachable.inc()
+            if error.errno == zmq.EHOSTUNREACH:
+                self.metrics.abandoned.inc(self._work.forget(peer))
+
+    def _refresh(self) -> None:
+        depth = self._work.depth
+        self.metrics.queue_items.set(depth.items)
+        self.metrics.queue_bytes.set(depth.bytes)
+        self.metrics.model_info.clear()
+        for name, model in self._shelf.models.items():
+            self.metrics.model_info.labels(name, model.info.kind, model.info.version).set(1)
+
+
+def _check_endpoint(endpoint: str) -> None:
+    if not is_loopback(endpoint):
+        raise ConfigurationError(
+            f"{endpoint} can be reached from other machines, and this server has no keys; bind tcp://127.0.0.1:PORT or "
+            "ipc://PATH, and let planners on other machines come through an ssh tunnel"
+        )

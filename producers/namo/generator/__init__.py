@@ -1,0 +1,1 @@
+"""Scenes made from a template, a difficulty and a seed."""

@@ -1,0 +1,32 @@
+"""The inference server as a planner sees it, with the device checked that `--ml-device` asks for."""
+
+from __future__ import annotations
+
+from producers.namo.flags import NamoOptions
+from producers.query_client import QueryClient, QueryClientConfig
+from protocol.errors import ConfigurationError
+from protocol.namo.queries import Answer, Query
+
+
+class Models:
+    """Asks the servers of `--inference`."""
+
+    def __init__(self, options: NamoOptions) -> None:
+        """Connects in the background. Raises ConfigurationError."""
+        self._device = options.ml_device
+        config = QueryClientConfig(deadline_s=options.ml_deadline, key=options.inference_key)
+        self._client = QueryClient(options.inference, config)
+
+    def ask(self, query: Query) -> Answer:
+        """Raises NoAnswerError, and ConfigurationError if the models run on another device than was asked for."""
+        answer = self._client.ask(query)
+        if self._device is not None and not answer.device.startswith(self._device):
+            raise ConfigurationError(
+                f"--ml-device {self._device}: the inference server runs its models on {answer.device}; "
+                f"start it with `headrace infer --device {self._device}`, or leave the flag out"
+            )
+        return answer
+
+    def close(self) -> None:
+        """Nothing is waited for."""
+        self._client.close()

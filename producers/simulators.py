@@ -1,0 +1,105 @@
+"""The simulators of `headrace produce`: their flags, their checks, and where their workers begin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from producers.namo import entry as namo_entry
+from producers.namo import flags as namo_flags
+from producers.namo.flags import NamoOptions
+from producers.robosuite import entry as robosuite_entry
+from producers.robosuite import graphics
+from producers.robosuite.options import RobosuiteOptions
+from producers.supervisor import Entry
+from protocol.errors import ConfigurationError
+from protocol.messages import Goal
+
+
+@dataclass(frozen=True)
+class RobosuiteFlags(RobosuiteOptions):
+    __doc__ = RobosuiteOptions.__doc__
+
+    plain: bool = False
+    """Print a line every 10 s, not a live display."""
+    json: Path | None = None
+    """Write the workers' totals to this file at the end."""
+
+
+@dataclass(frozen=True)
+class NamoFlags(NamoOptions):
+    __doc__ = NamoOptions.__doc__
+
+    plain: bool = False
+    """Print a line every 10 s, not a live display."""
+    json: Path | None = None
+    """Write the workers' totals to this file at the end."""
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """flags: what the command takes. options: the part of it that workers get. check: raises ConfigurationError.
+
+    goal: what the sink is told to hand out. prepare: sets what worker processes need in their environment.
+    """
+
+    flags: type[Any]
+    options: type[Any]
+    check: Callable[[Any], None]
+    goal: Callable[[Any], Goal]
+    entry: Entry
+    prepare: Callable[[Any], None]
+
+    def options_of(self, flags: Any) -> Any:
+        """The workers' part of the flags."""
+        return self.options(**{name: getattr(flags, name) for name in self.options.__dataclass_fields__})
+
+
+def _check_robosuite(flags: RobosuiteOptions) -> None:
+    if flags.workers < 1:
+        raise ConfigurationError(f"--workers {flags.workers}: expected at least 1")
+    if flags.episodes is not None and flags.episodes < 1:
+        raise ConfigurationError(f"--episodes {flags.episodes}: expected at least 1")
+    if flags.end_idx is not None and flags.end_idx <= flags.start_idx:
+        raise ConfigurationError(f"--end-idx {flags.end_idx} must be above --start-idx {flags.start_idx}")
+    if not 1 <= flags.jpeg_quality <= 100:
+        raise ConfigurationError(f"--jpeg-quality {flags.jpeg_quality}: expected 1 to 100")
+
+
+def _choose_graphics(flags: RobosuiteOptions) -> None:
+    os.environ.update(graphics.environment_variables(graphics.choose_backend(flags.gl)))
+
+
+def _namo_goal(options: NamoOptions) -> Goal:
+    from producers.namo.sources import collection_goal  # reads scenes; `--help` needs none of that
+
+    return collection_goal(options)
+
+
+def _one_thread_each(_: NamoOptions) -> None:
+    # Workers are one core each; numpy's own threads would only take turns with them.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
+SIMULATORS: Mapping[str, Simulator] = {
+    "robosuite": Simulator(
+        flags=RobosuiteFlags,
+        options=RobosuiteOptions,
+        check=_check_robosuite,
+        goal=lambda options: options.goal,
+        entry=robosuite_entry.run,
+        prepare=_choose_graphics,
+    ),
+    "namo": Simulator(
+        flags=NamoFlags,
+        options=NamoOptions,
+        check=namo_flags.check,
+        goal=_namo_goal,
+        entry=namo_entry.run,
+        prepare=_one_thread_each,
+    ),
+}

@@ -1,0 +1,1 @@
+"""Navigation among movable obstacles (NAMO): what planner, inference server and trainer share."""
