@@ -7,6 +7,7 @@ thrown away.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -25,7 +26,7 @@ def main(models: Path, seconds: float) -> None:
     asked = [(query, query.reachable[0]) for query in example_queries(BUCKETS[-1])]
     model.warm_up(BUCKETS[-1])
     turns = 3
-    ways = [(threads, size) for threads in sorted({1, torch.get_num_threads()}) for size in BUCKETS]
+    ways = [(threads, size) for threads in sorted({1, len(os.sched_getaffinity(0))}) for size in BUCKETS]
     done, spent = dict.fromkeys(ways, 0), dict.fromkeys(ways, 0.0)
     for _ in range(turns):
         for threads, size in ways:
