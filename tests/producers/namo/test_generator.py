@@ -58,6 +58,17 @@ def test_a_scene_depends_on_its_index_alone(template: str, difficulty: str) -> N
     assert other_seed.name == f"{template}/{difficulty}/0"
 
 
+def test_known_scenes_have_not_changed() -> None:
+    """A change here gives stored environment indices another meaning: say so in the changelog, and make new sets."""
+    digests = {each: GeneratedScenes(each, "medium", 5).load(3).scene.digest()[:16] for each in TEMPLATES}
+    assert digests == {
+        "two_rooms": "20bda62fea8c6b30",
+        "corridor": "95eb9b4bb7119cc8",
+        "four_rooms": "2febaf88af986521",
+        "maze": "7db614dd836960a1",
+    }
+
+
 def test_all_takes_the_templates_in_turn() -> None:
     scenes = GeneratedScenes(ALL, "easy", 4, count=9)
     assert len(scenes) == 9
