@@ -24,6 +24,8 @@ ROBOT = "robot"
 FLOOR = "floor"
 TIMESTEP_S = 0.005
 GRAVITY = 9.81  # [m/s²]
+# The robot is as strong as it must be: twice the friction of the heaviest box, if that is more than this. Its mass and
+# its gain grow with it, so that it drives in the same way.
 ROBOT_MASS_KG = 0.5
 ROBOT_FORCE_N = 20.0
 _ROBOT_GAIN = 100.0  # of the velocity servo [N·s/m]
@@ -51,12 +53,13 @@ class PhysicsError(HeadraceError):
 def compile_scene(scene: Scene, physics: Physics) -> Any:
     """The scene's MjModel. Joint coordinates of planar boxes and of the robot are world coordinates."""
     free = physics is Physics.FREE
-    parts = [*_walls(scene, free), *_movables(scene, free), _robot(scene, free)]
+    strength = max([1.0, *(2 * box.friction * box.mass * GRAVITY / ROBOT_FORCE_N for box in scene.movables)])
+    parts = [*_walls(scene, free), *_movables(scene, free), _robot(scene, free, strength)]
     text = f"""<mujoco>
 <option timestep="{TIMESTEP_S}" integrator="implicitfast" cone="elliptic" jacobian="dense"
  gravity="0 0 {-GRAVITY if free else 0}"><flag sleep="enable"/></option>
 <worldbody>{"".join(parts)}</worldbody>
-<actuator>{"".join(_servo(axis) for axis in "xy")}</actuator>
+<actuator>{"".join(_servo(axis, strength) for axis in "xy")}</actuator>
 </mujoco>"""
     return compile_text(text, scene.name)
 
@@ -92,18 +95,19 @@ def _planar_joints(box: Box) -> Iterator[str]:
     yield f'<joint type="hinge" axis="0 0 1" frictionloss="{loss * radius}" damping="{damping * radius**2}"/>'
 
 
-def _robot(scene: Scene, free: bool) -> str:
+def _robot(scene: Scene, free: bool, strength: float) -> str:
     radius = scene.robot_radius
     slides = "".join(
         f'<joint name="{ROBOT}_{axis}" type="slide" axis="{way}"/>' for axis, way in (("x", "1 0 0"), ("y", "0 1 0"))
     )
-    shape = f'type="sphere" size="{radius}" mass="{ROBOT_MASS_KG}" friction="{CONTACT_FRICTION} 0 0" condim="3"'
+    weight = f'mass="{strength * ROBOT_MASS_KG}" friction="{CONTACT_FRICTION} 0 0" condim="3"'
+    shape = f'type="sphere" size="{radius}" {weight}'
     return f'<body name="{ROBOT}" pos="0 0 {radius if free else 0}">{slides}<geom {shape} {_ROBOT}/></body>'
 
 
-def _servo(axis: str) -> str:
-    limits = f'forcerange="{-ROBOT_FORCE_N} {ROBOT_FORCE_N}"'
-    return f'<velocity joint="{ROBOT}_{axis}" kv="{_ROBOT_GAIN}" {limits}/>'
+def _servo(axis: str, strength: float) -> str:
+    limits = f'forcerange="{-strength * ROBOT_FORCE_N} {strength * ROBOT_FORCE_N}"'
+    return f'<velocity joint="{ROBOT}_{axis}" kv="{strength * _ROBOT_GAIN}" {limits}/>'
 
 
 def _box(box: Box, free: bool) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from producers.namo.bodies import wrapped
 from producers.namo.mjcf_model import Physics, PhysicsError
-from producers.namo.simulation import Simulation, wrapped
+from producers.namo.simulation import Simulation
 from protocol.namo.scene import State
 from tests.producers.namo.rooms import box, room
 from tests.producers.namo.test_original_mjcf import FILE, MOTORS, SCENE, YAW

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
 from producers.namo.mjcf_model import Physics
 from producers.namo.push import PushCode
 from producers.namo.world import World, WorldConfig
-from protocol.namo.scene import State
-from tests.producers.namo.rooms import box, divided, room
+from protocol.namo.scene import Box, State
+from tests.producers.namo.rooms import THICK, box, divided, room
 
 BOTH = pytest.mark.parametrize("physics", list(Physics))
 
@@ -92,6 +93,32 @@ def test_a_box_at_a_wall_gets_stuck(physics: Physics) -> None:
     assert result.primitives[0].object_wall
     assert result.primitives[0].stuck
     assert result.achieved[0] < 1.68
+
+
+@BOTH
+def test_a_robot_that_runs_into_a_wall_ends_the_primitive(physics: Physics) -> None:
+    posts = [Box("wall_5", 0.2, 1.1, 0, THICK, 0.97), Box("wall_6", 0.2, -1.1, 0, THICK, 0.97)]
+    world = World(room([box(0, -0.4, 0, half=(0.2, 0.1))], walls=posts), physics)  # the robot is wider than the gap
+    result = world.push(world.initial(), "obstacle_0_movable", (1.2, 0.0, 0.0))
+    ended = [primitive for primitive in result.primitives if primitive.aborted]
+    assert ended
+    assert all(primitive.robot_wall and not primitive.stuck for primitive in ended)
+    assert result.achieved[0] < 0.6
+
+
+@BOTH
+def test_what_the_object_runs_into_is_recorded(physics: Physics) -> None:
+    world = World(room([box(0, -0.6, 0), box(1, 0.3, 0)]), physics)
+    result = world.push(world.initial(), "obstacle_0_movable", (0.1, 0.0, 0.0))
+    assert {name for primitive in result.primitives for name in primitive.object_movables} == {"obstacle_1_movable"}
+    assert result.after.movables[1, 0] > 0.4
+
+
+@BOTH
+def test_a_heavy_box_moves_too(physics: Physics) -> None:
+    heavy = msgspec.structs.replace(box(0, 0, 0), mass=30.0)
+    world = World(room([heavy]), physics)
+    assert world.push(world.initial(), "obstacle_0_movable", (0.5, 0.0, 0.0)).code is PushCode.REACHED
 
 
 def test_two_scenes_in_one_process_do_not_mix() -> None:
