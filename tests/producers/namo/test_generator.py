@@ -49,13 +49,24 @@ def test_scenes_are_blocked_solvable_in_principle_and_free_of_overlap(template: 
 
 @pytest.mark.parametrize(("template", "difficulty"), _KINDS)
 def test_a_scene_depends_on_its_index_alone(template: str, difficulty: str) -> None:
-    forward = {index: write_mjcf(generate(template, difficulty, 1, index).scene) for index in range(3)}
-    backward = {index: write_mjcf(generate(template, difficulty, 1, index).scene) for index in (2, 1, 0)}
+    forward = {index: write_mjcf(generate(template, difficulty, 1, index).scene) for index in range(2)}
+    backward = {index: write_mjcf(generate(template, difficulty, 1, index).scene) for index in (1, 0)}
     assert forward == backward
-    assert len(set(forward.values())) == 3
+    assert len(set(forward.values())) == 2
     other_seed = generate(template, difficulty, 2, 0).scene
     assert other_seed.digest() != generate(template, difficulty, 1, 0).scene.digest()
     assert other_seed.name == f"{template}/{difficulty}/0"
+
+
+def test_known_scenes_have_not_changed() -> None:
+    """A change here gives stored environment indices another meaning: say so in the changelog, and make new sets."""
+    digests = {each: GeneratedScenes(each, "medium", 5).load(3).scene.digest()[:16] for each in TEMPLATES}
+    assert digests == {
+        "two_rooms": "20bda62fea8c6b30",
+        "corridor": "95eb9b4bb7119cc8",
+        "four_rooms": "2febaf88af986521",
+        "maze": "7db614dd836960a1",
+    }
 
 
 def test_all_takes_the_templates_in_turn() -> None:
