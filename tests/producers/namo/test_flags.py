@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tyro
 
 from producers.__main__ import main
 from producers.namo.flags import NamoOptions, check
@@ -87,6 +88,12 @@ def test_environments_that_there_are_not_are_refused(tmp_path: Path, changes: di
     with pytest.raises(ConfigurationError, match=said) as caught:
         collection_goal(NamoOptions(xml_dir=tmp_path, **changes))
     assert "has 3 environments" in str(caught.value)
+
+
+def test_several_inference_servers_may_be_named() -> None:
+    flags = tyro.cli(NamoOptions, args=["--inference", "tcp://a:1", "--inference", "tcp://b:2"])
+    assert flags.inference == ("tcp://a:1", "tcp://b:2")
+    assert tyro.cli(NamoOptions, args=[]).inference == ()
 
 
 def test_what_gives_an_index_another_meaning_gives_the_stream_another_name(tmp_path: Path) -> None:
