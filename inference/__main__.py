@@ -63,12 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from inference.published_source import (
         PublishedSource,
         best_device,
-        use_threads,
     )  # brings torch, which takes seconds
 
-    use_threads(flags.threads or max(len(os.sched_getaffinity(0)) // 2, 1))
+    threads = flags.threads or max(len(os.sched_getaffinity(0)) // 2, 1)
     device = best_device() if flags.device == "auto" else flags.device
-    serve(PublishedSource(flags.models, device), ServerConfig(flags.bind, flags.http, device, limits))
+    serve(PublishedSource(flags.models, device, threads), ServerConfig(flags.bind, flags.http, device, limits))
     return 0
 
 

@@ -65,11 +65,6 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def use_threads(count: int) -> None:
-    """How many threads torch computes with on the CPU, in this process."""
-    torch.set_num_threads(count)
-
-
 class ServedObjectModel:
     """Ranks the movables that can be reached. For one thread at a time."""
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from inference.model import Model
-from inference.namo_models import best_device, load_model, use_threads
+from inference.namo_models import best_device, load_model
 from protocol.published import current_version, model_names, open_published
 
-__all__ = ["PublishedSource", "best_device", "use_threads"]
+__all__ = ["PublishedSource", "best_device"]
 
 
 class PublishedSource:
-    """See `ModelSource`. device: `cpu` or `cuda`."""
+    """See `ModelSource`. device, threads: see `load_model`."""
 
-    def __init__(self, models: Path, device: str) -> None:
-        self._models, self._device = models, device
+    def __init__(self, models: Path, device: str, threads: int = 1) -> None:
+        self._models, self._device, self._threads = models, device, threads
 
     def names(self) -> list[str]:
         """All models of the directory. Raises ModelError."""
@@ -27,4 +27,4 @@ class PublishedSource:
 
     def load(self, name: str, version: str) -> Model:
         """Weights are verified before anything is made of them. Raises ModelError."""
-        return load_model(open_published(self._models, name, version), self._device)
+        return load_model(open_published(self._models, name, version), self._device, self._threads)

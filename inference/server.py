@@ -76,6 +76,7 @@ class Server:
         self._work = Work(config.limits)
         self._stop_at: float | None = None
         self._next_expiry: float | None = None
+        self._beat = time.monotonic()  # of the loop
         shelf_config = ShelfConfig(config.limits.max_batch, config.look_s, config.again_s)
         self._shelf = Shelf(source, shelf_config, lambda result: self.metrics.loads.labels(result).inc())
         executor = Executor(config.device, config.limits.max_batch)
@@ -111,8 +112,11 @@ class Server:
 
     def health(self) -> tuple[list[str], list[str]]:
         """Problems and warnings, a sentence each; safe to call from any thread."""
-        problem = self._model.problem(time.monotonic(), self.config.stuck_s)
+        now = time.monotonic()
+        problem = self._model.problem(now, self.config.stuck_s)
         problems = [problem] if problem else []
+        if now - self._beat > self.config.stuck_s:
+            problems.append(f"the thread of the socket has not moved for {now - self._beat:.0f} s")
         if self.stopping:
             problems.append("draining")
         return problems, self._shelf.warnings
@@ -131,7 +135,8 @@ class Server:
                         self._send(peer, outcome.code, outcome.data)
                 self._receive_burst()
                 self._expire()
-                if (now := time.monotonic()) >= next_tick:
+                self._beat = now = time.monotonic()
+                if now >= next_tick:
                     next_tick = now + _TICK_S
                     self._refresh()
         finally:

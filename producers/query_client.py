@@ -176,7 +176,10 @@ class QueryClient:
         asked = msgspec.structs.replace(
             query, id=number, deadline_s=min(max(left_s - min(_MARGIN * left_s, _MARGIN_S), 1e-6), MAX_DEADLINE_S)
         )
-        data = encode(asked)
+        try:
+            data = encode(asked)
+        except TypeError as error:  # numpy's numbers, say
+            raise NoAnswerError("bad_query", f"it cannot be encoded: {error}") from error
         if len(data) > MAX_QUERY_BYTES:
             why = f"the scene is too big: a query has at most {MAX_QUERY_BYTES} bytes, found {len(data)}"
             raise NoAnswerError("bad_query", why)

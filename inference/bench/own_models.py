@@ -1,6 +1,7 @@
 """A planner that loads the models itself: `python -m inference.bench.own_models DIR`; none without DIR.
 
-Answers one query with each model, says `ready`, and holds on to them until its input ends.
+Answers one query with each model, says `ready`, and holds on to them until its input ends. ZeroMQ is there in any case:
+a planner publishes with it.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import zmq
+
 from inference.warm_up import example_queries
 
 if __name__ == "__main__":
     asked = example_queries(1)[0]
-    held: list[object] = []
+    held: list[object] = [zmq.Context.instance().socket(zmq.DEALER)]
     if len(sys.argv) > 1:
         from inference.published_source import PublishedSource
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import zmq
 from msgspec.structs import replace
@@ -109,10 +110,13 @@ def test_answers_of_a_real_server(run_server: RunServer) -> None:
 def test_the_server_is_told_the_deadline(run_server: RunServer, source: SmallSource) -> None:
     """So it says `expired` before this side gives up, and the server is not taken for dead."""
     server = run_server()
-    with QueryClient([server.endpoint], QueryClientConfig(deadline_s=0.5)) as client:
+    with QueryClient([server.endpoint], CONFIG) as client:
+        client.ask(query())
+        client.config = QueryClientConfig(deadline_s=1.0)
         error = refused(client, query(IS_SLOW, "sample_goals"))
         assert error.code == "expired"
         source.loaded["goals", "v1"].gate.set()
+        client.config = CONFIG
         assert client.ask(query()).objects
 
 
@@ -136,6 +140,7 @@ def test_refusals_have_their_code_and_the_next_query_is_asked(
 def test_bad_queries_are_not_even_sent(nowhere: str) -> None:
     with QueryClient([nowhere], HASTY) as client:
         assert refused(client, query(reachable=("somebody",))).code == "bad_query"
+        assert "cannot be encoded" in refused(client, query(robot=(np.float32(0), np.float32(0)))).why
         walls = tuple(Box("😀" * 60 + f"{n:04d}", n * 1e-3, 0, 0, 1, 1) for n in range(1024))
         boxes = tuple(Box("ü" * 60 + f"{n:04d}", n * 1e-3, 0, 0, 1, 1) for n in range(64))
         large = query()
@@ -157,19 +162,24 @@ def test_a_dead_server_costs_its_deadline_once_per_back_off(nowhere: str) -> Non
 
 
 def test_a_server_that_never_answers_costs_its_deadline_once_per_back_off() -> None:
-    with scripted(lambda _: []) as endpoint, QueryClient([endpoint], HASTY) as client:
+    heard: list[Query] = []
+
+    def reply(asked: Query) -> list[bytes | FromServer]:
+        heard.append(asked)
+        return [answer_to(asked)] if len(heard) == 1 else []
+
+    with scripted(reply) as endpoint, QueryClient([endpoint], CONFIG) as client:
+        client.ask(query())
+        client.config = HASTY
         assert "did not answer within the deadline" in refused(client).why
-        began = time.monotonic()
         assert "will be tried again later" in refused(client).why
-        assert time.monotonic() - began < 0.25
+    assert len(heard) == 2
 
 
 def test_the_other_server_is_asked(run_server: RunServer, nowhere: str) -> None:
-    with QueryClient([nowhere, run_server().endpoint], QueryClientConfig(deadline_s=4.0, backoff_s=30)) as client:
+    with QueryClient([nowhere, run_server().endpoint], QueryClientConfig(deadline_s=4.0, backoff_s=60)) as client:
         assert client.ask(query()).objects
-        began = time.monotonic()
         assert client.ask(query()).objects  # without a try at the first
-        assert time.monotonic() - began < 1.9
     assert (client.stats.answered, client.stats.retried) == (2, 1)
 
 
@@ -190,16 +200,18 @@ def test_a_late_answer_is_dropped_and_counted_and_never_taken_for_the_next() -> 
 
     def reply(asked: Query) -> list[bytes | FromServer]:
         kept.append(asked)
-        if len(kept) == 1:
+        if len(kept) == 2:
             return []
-        return [answer_to(kept[0], versions={"stale": "1"}), answer_to(asked, versions={"fresh": "1"})]
+        return [answer_to(old, versions={"stale": "1"}) for old in kept[1:-1]] + [answer_to(asked)]
 
-    config = QueryClientConfig(deadline_s=0.5, backoff_s=0.0)
-    with scripted(reply) as endpoint, QueryClient([endpoint], config) as client:
+    with scripted(reply) as endpoint, QueryClient([endpoint], CONFIG) as client:
+        client.ask(query())
+        client.config = QueryClientConfig(deadline_s=0.5, backoff_s=0.0)
         assert refused(client).code == "unreachable"
-        assert client.ask(query()).versions == {"fresh": "1"}
+        client.config = CONFIG
+        assert client.ask(query()).versions == {"objects": "v1"}
     assert client.stats.late == 1
-    assert len({asked.id for asked in kept}) == 2
+    assert len({asked.id for asked in kept}) == 3
 
 
 @pytest.mark.parametrize(
@@ -215,7 +227,7 @@ def test_a_late_answer_is_dropped_and_counted_and_never_taken_for_the_next() -> 
     ],
 )
 def test_bad_answers_are_not_followed(say: Callable[[Query], bytes | FromServer]) -> None:
-    with scripted(lambda asked: [say(asked)]) as endpoint, QueryClient([endpoint], HASTY) as client:
+    with scripted(lambda asked: [say(asked)]) as endpoint, QueryClient([endpoint], CONFIG) as client:
         assert refused(client).code == "bad_answer"
 
 
@@ -227,10 +239,11 @@ def test_what_is_no_endpoint_is_an_error_at_once() -> None:
         QueryClient(["tcp://127.0.0.1:5556"], QueryClientConfig(key=Path("nowhere.key")))
 
 
-def test_a_server_that_gives_up_a_query_is_told_so(run_server: RunServer, source: SmallSource) -> None:
-    """The client is the one that is late here: its deadline is over before the server's."""
+def test_the_server_is_told_that_nobody_waits_any_more(run_server: RunServer, source: SmallSource) -> None:
     server = run_server()
-    with QueryClient([server.endpoint], QueryClientConfig(deadline_s=0.4, backoff_s=0.0)) as client:
+    with QueryClient([server.endpoint], CONFIG) as client:
+        client.ask(query())
+        client.config = QueryClientConfig(deadline_s=1.0, backoff_s=0.0)
         assert refused(client, query(IS_SLOW, "sample_goals")).code in ("expired", "unreachable")
         source.loaded["goals", "v1"].gate.set()
         wait_until(lambda: metric(server, "unwanted_results_total") == 1, "the result is not wanted")

@@ -151,7 +151,7 @@ def test_an_answer_does_not_depend_on_who_shares_the_batch(run_server: RunServer
 def test_expired_is_said_while_the_model_is_busy(run_server: RunServer, source: SmallSource) -> None:
     server = run_server()
     with RawClient(server.endpoint) as client:
-        client.send(query(IS_SLOW, "sample_goals", id=1, deadline_s=0.3))
+        client.send(query(IS_SLOW, "sample_goals", id=1, deadline_s=1.5))
         assert goals(source).entered.wait(30)
         began = time.monotonic()
         client.send(query(id=2, deadline_s=0.1))
@@ -335,6 +335,15 @@ def test_health_tells_of_a_model_that_hangs(run_server: RunServer, source: Small
         goals(source).gate.set()
         client.hear()
         wait_until(lambda: fetch(server, "/healthz") == (200, "ok\n"), "healthy again")
+
+
+def test_health_tells_of_a_socket_that_nobody_serves(source: SmallSource, no_leaks: None) -> None:
+    del no_leaks
+    server = Server(source, ServerConfig(bind="tcp://127.0.0.1:0", http="127.0.0.1:0", stuck_s=0.1))
+    wait_until(lambda: "the thread of the socket has not moved" in fetch(server, "/healthz")[1], "the problem")
+    assert fetch(server, "/healthz")[0] == 503
+    server.stop()
+    server.run()
 
 
 def test_metrics_are_what_happened(run_server: RunServer) -> None:

@@ -6,6 +6,7 @@ Ratios are taken in turns, round by round; the figure is the median of the round
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,8 @@ from protocol.errors import ConfigurationError
 _FILE_WIDTH = 120
 _CLIENTS = 16
 _QUERIES = 64
+# Each batch size of the loop gets this part of a measurement's time.
+_LOOP_PARTS = 8
 PARTS = ("loop", *PEERS, "memory", "overload")
 
 
@@ -101,14 +104,25 @@ class InferBench:
     def _loop(self) -> None:
         ratios, served, looped = [], [], []
         for _ in range(self._flags.rounds):
-            words = [str(self._models), str(self._flags.seconds)]
-            looped.append(json.loads(run_python("inference.bench.model_loop", words)))
+            looped.append(self._looped())
             with infer_server(self._models, self._root) as (_, endpoint):
                 served.append(self._ask(endpoint))
-            ratios.append(served[-1]["per_s"] / looped[-1]["per_s"])
+            ratios.append(served[-1]["per_s"] / max(looped[-1].values()))
         self.details["loop"] = {"served": served, "looped": looped}
         self._add("infer.vs_model_loop", median(ratios), "×", 0.7, runs=ratios)
         self._add("infer.queries_per_s", median(run["per_s"] for run in served), "/s")
+
+    def _looped(self) -> dict[str, float]:
+        """Queries/s of the goal model without a server, by threads and batch size."""
+        found: dict[str, float] = {}
+        path = self._root / "loop.json"
+        for threads in sorted({1, len(os.sched_getaffinity(0))}):
+            words = ["--models", str(self._models), "--threads", str(threads), "--json", str(path)]
+            run_python("inference.model_bench", [*words, "--seconds", str(self._flags.seconds / _LOOP_PARTS)])
+            for row in json.loads(path.read_text()):
+                if row["kind"] == "goal":
+                    found[f"threads {threads}, batch {row['batch']}"] = row["per_s"]
+        return found
 
     def _ask(self, endpoint: str) -> dict[str, Any]:
         """Sixteen clients that ask for goals."""
