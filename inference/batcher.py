@@ -115,7 +115,7 @@ class Batcher:
         self._waiting_of: dict[bytes, int] = {}  # how many, by client
         self._running: dict[ItemKey, Item] = {}
         self._habits = Habits(2 * limits.max_wait_s)
-        self._batch_s: dict[Key, tuple[float, float]] = {}  # how long a batch takes: mean, and mean deviation
+        self._pace: dict[Key, tuple[float, float, float]] = {}  # of batches: mean seconds, their deviation, mean items
         self._item_s = _FIRST_GUESS_S / limits.max_batch
         self._deadlines: list[tuple[float, int, ItemKey, Item]] = []
         self._numbers = count()
@@ -187,19 +187,17 @@ class Batcher:
 
     # --- the model asks ---------------------------------------------------------------------------------------
 
-    def take(self, now: float) -> tuple[Batch | None, list[Item]]:
-        """The next batch, if one should be fired now; and those that it left out because they would come too late."""
+    def take(self, now: float) -> Batch | None:
+        """The next batch, if one should be fired now."""
         ripe = [(group.rank(), key, fired) for key, group in self._groups.items() if (fired := self._ripe(now, key))]
         if not ripe:
-            return None, []
+            return None
         _, key, fired = min(ripe)
-        chosen, hopeless = self._choose(now, key)
-        for item in (*chosen, *hopeless):
+        chosen = self._choose(now, key)
+        for item in chosen:
             self._remove(item.key)
-        for item in hopeless:
-            self._habits.answered(now, item.peer)
-        self._running.update((item.key, item) for item in chosen)
-        return Batch(key, tuple(chosen), fired), hopeless
+            self._running[item.key] = item
+        return Batch(key, tuple(chosen), fired)
 
     def wakes_at(self, now: float) -> float | None:
         """When `take` would have a batch though nothing else happens; None if nothing waits."""
@@ -212,9 +210,10 @@ class Batcher:
             if is_wanted:
                 del self._running[item.key]
                 self._habits.answered(now, item.peer)
-        mean, deviation = self._batch_s.get(batch.key, (seconds, 0.0))
+        mean, deviation, items = self._pace.get(batch.key, (seconds, 0.0, len(batch.items)))
         deviation += _NEWEST * (abs(seconds - mean) - deviation)
-        self._batch_s[batch.key] = mean + _NEWEST * (seconds - mean), deviation
+        items += _NEWEST * (len(batch.items) - items)
+        self._pace[batch.key] = mean + _NEWEST * (seconds - mean), deviation, items
         self._item_s += _NEWEST * (seconds / len(batch.items) - self._item_s)
         return wanted
 
@@ -227,27 +226,30 @@ class Batcher:
         if len(group) >= self.limits.max_batch:
             return now, Fired.FULL
         waits_until = group.first_arrival() + self.limits.max_wait_s
-        last_moment = min(item.deadline for item in group) - self._takes_s(key)
+        last_moment = min(item.deadline for item in group) - self._takes_s(key, len(group))
         awaited = self._habits.awaited_until(now, waits_until)
         return min((waits_until, Fired.WAIT_EXPIRED), (last_moment, Fired.DEADLINE), (awaited, Fired.IDLE))
 
-    def _choose(self, now: float, key: Key) -> tuple[list[Item], list[Item]]:
-        """Who queued so long that the batch will end after its deadline only takes the place of somebody else."""
-        ends = now + self._takes_s(key)
-        chosen: list[Item] = []
-        hopeless: list[Item] = []
-        for item in self._groups[key]:
-            late = item.deadline < ends and now - item.arrived > self.limits.max_wait_s
-            (hopeless if late else chosen).append(item)
-            if len(chosen) == self.limits.max_batch:
-                break
-        # If nobody can be served in time, somebody is tried: how long a batch takes may have changed.
-        return (chosen, hopeless) if chosen else (list(islice(hopeless, self.limits.max_batch)), [])
+    def _choose(self, now: float, key: Key) -> list[Item]:
+        """Who would be answered too late only takes the place of others, and is left to expire.
 
-    def _takes_s(self, key: Key) -> float:
-        """A batch is seldom longer. As TCP does it for its time-outs; with the mean alone half of them would be."""
-        mean, deviation = self._batch_s.get(key, (0.0, 0.0))
-        return mean + _DEVIATIONS * deviation
+        If a batch of all comes too late for everybody, a smaller one may not; and somebody is tried in any case:
+        how long a batch takes may have changed.
+        """
+        group = self._groups[key]
+        size = min(len(group), self.limits.max_batch)
+        while size:
+            ends = now + self._takes_s(key, size)
+            chosen = list(islice((item for item in group if item.deadline >= ends), size))
+            if chosen:
+                return chosen
+            size //= 2
+        return [max(group, key=lambda item: item.deadline)]
+
+    def _takes_s(self, key: Key, size: int) -> float:
+        """A batch of this size is seldom longer: as TCP sets its time-outs. By the mean, half of them would be."""
+        mean, deviation, items = self._pace.get(key, (0.0, 0.0, 1.0))
+        return (mean + _DEVIATIONS * deviation) * size / items
 
     # --- bookkeeping ------------------------------------------------------------------------------------------
 

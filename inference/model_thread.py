@@ -73,10 +73,7 @@ class ModelThread:
                 log.exception("the model thread goes on after a mistake of ours")
 
     def _step(self) -> None:
-        batch, hopeless = self._work.next(_BEAT_S)
-        if hopeless:
-            why = "the batch would have ended after the deadline"
-            self._send([(item.peer, failure(item.query, "expired", why)) for item in hopeless])
+        batch = self._work.next(_BEAT_S)
         if batch is None:
             return
         self._busy_since = time.monotonic()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ from inference.connections import Connections
 from inference.execution import Executor, models_missing
 from inference.http import HttpServer
 from inference.metrics import Metrics
-from inference.model import ModelSource
+from inference.model import Model, ModelSource
 from inference.model_thread import ModelThread, expired
 from inference.shelf import Shelf, ShelfConfig
 from inference.work import Work
@@ -74,6 +75,9 @@ class Server:
         self.config = config
         self.metrics = Metrics()
         self._work = Work(config.limits)
+        self.metrics.queue_items.set_function(lambda: self._work.depth.items)
+        self.metrics.queue_bytes.set_function(lambda: self._work.depth.bytes)
+        self._shown: Mapping[str, Model] = {}
         self._stop_at: float | None = None
         self._next_expiry: float | None = None
         self._beat = time.monotonic()  # of the loop
@@ -258,12 +262,16 @@ class Server:
                 self.metrics.abandoned.inc(self._work.forget(peer))
 
     def _refresh(self) -> None:
-        depth = self._work.depth
-        self.metrics.queue_items.set(depth.items)
-        self.metrics.queue_bytes.set(depth.bytes)
-        self.metrics.model_info.clear()
-        for name, model in self._shelf.models.items():
+        """Say which versions are served, if that has changed."""
+        models = self._shelf.models
+        if models is self._shown:
+            return
+        for name, model in models.items():
+            before = self._shown.get(name)
+            if before is not None and before is not model:
+                self.metrics.model_info.remove(name, before.info.kind, before.info.version)
             self.metrics.model_info.labels(name, model.info.kind, model.info.version).set(1)
+        self._shown = models
 
 
 def _check_endpoint(endpoint: str) -> None:

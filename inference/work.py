@@ -51,20 +51,20 @@ class Work:
         with self._changed:
             return self._batcher.expire(time.monotonic()), self._batcher.next_deadline
 
-    def next(self, limit_s: float) -> tuple[Batch | None, list[Item]]:
+    def next(self, limit_s: float) -> Batch | None:
         """Wait for a batch, at most so long; see `Batcher.take`."""
         ends = time.monotonic() + limit_s
         with self._changed:
             while not self._closed:
                 now = time.monotonic()
-                batch, hopeless = self._batcher.take(now)
-                if batch is not None or hopeless or now >= ends:
-                    return batch, hopeless
+                batch = self._batcher.take(now)
+                if batch is not None or now >= ends:
+                    return batch
                 wakes_at = self._batcher.wakes_at(now)
                 self._asleep = True
                 self._changed.wait(max((ends if wakes_at is None else min(ends, wakes_at)) - now, 0.0))
                 self._asleep = False
-        return None, []
+        return None
 
     def finish(self, batch: Batch, seconds: float) -> list[bool]:
         """See `Batcher.finish`."""

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from inference.batcher import Batch, Batcher, BatchLimits, Fired, Item, batch_key
+from inference.batcher import Batch, Batcher, BatchLimits, Fired, batch_key
 from inference.habits import Habits
 from tests.inference.scenes import query
 
@@ -31,9 +31,8 @@ def numbers(batch: Batch | None) -> list[int]:
 def test_nobody_is_waited_for_who_is_not_expected() -> None:
     batcher = Batcher(LIMITS)
     add(batcher, 5.0)
-    batch, hopeless = batcher.take(5.0)
+    batch = batcher.take(5.0)
     assert numbers(batch) == [0]
-    assert not hopeless
     assert batch is not None
     assert batch.fired is Fired.IDLE
 
@@ -44,17 +43,17 @@ def test_who_always_asks_again_at_once_is_waited_for_but_not_longer_than_the_lim
         for peer in (b"a", b"b"):
             number += 1
             add(batcher, now, peer, number)
-        batch, _ = batcher.take(now + 1)
+        batch = batcher.take(now + 1)
         assert batch is not None
         assert len(batch.items) == 2
         batcher.finish(now, batch, 0.01)
         now += 0.1
     add(batcher, now, b"a", 100)
-    assert batcher.take(now) == (None, [])
+    assert batcher.take(now) is None
     wakes_at = batcher.wakes_at(now)
     assert wakes_at is not None
     assert now < wakes_at < now + 0.2  # b is late, and given up before the limit of 1 s
-    batch, _ = batcher.take(wakes_at)
+    batch = batcher.take(wakes_at)
     assert numbers(batch) == [100]
     assert batch is not None
     assert batch.fired is Fired.IDLE
@@ -64,7 +63,7 @@ def test_a_full_batch_goes_at_once_and_the_rest_stays() -> None:
     batcher = Batcher(LIMITS)
     for number in range(5):
         add(batcher, 0.0, number=number)
-    batch, _ = batcher.take(0.0)
+    batch = batcher.take(0.0)
     assert batch is not None
     assert (numbers(batch), batch.fired) == ([0, 1, 2, 3], Fired.FULL)
     assert batcher.waiting_items == 1
@@ -75,9 +74,9 @@ def test_priorities_go_first_and_share_batches_with_their_like_only() -> None:
     add(batcher, 0.0, number=1, priority=2, op="rank_objects")
     add(batcher, 0.1, number=2, priority=2)
     add(batcher, 0.2, number=3, priority=0)
-    batch, _ = batcher.take(9.0)
+    batch = batcher.take(9.0)
     assert numbers(batch) == [3, 2]
-    batch, _ = batcher.take(9.0)
+    batch = batcher.take(9.0)
     assert numbers(batch) == [1]
 
 
@@ -89,41 +88,52 @@ def test_a_deadline_fires_the_batch_before_it_is_too_late() -> None:
     habits.asked(0.5, b"z")
     habits.answered(0.5, b"z")  # z is expected at 1.0
     add(batcher, 0.5, number=1)
-    batch, _ = batcher.take(3.0)
+    batch = batcher.take(3.0)
     assert batch is not None
     batcher.finish(3.0, batch, 0.4)  # batches take 0.4 s
     habits.asked(3.0, b"z")
     habits.answered(3.0, b"z")
     add(batcher, 3.1, b"b", 2, deadline_s=0.6)
-    assert batcher.take(3.1) == (None, [])
+    assert batcher.take(3.1) is None
     assert batcher.wakes_at(3.1) == pytest.approx(3.3)
-    batch, _ = batcher.take(3.31)
+    batch = batcher.take(3.31)
     assert batch is not None
     assert batch.fired is Fired.DEADLINE
 
 
-def test_who_queued_too_long_leaves_the_place_to_others_but_somebody_is_always_tried() -> None:
+def test_who_would_be_too_late_leaves_the_place_to_others() -> None:
     batcher = Batcher(LIMITS)
     add(batcher, 0.0, number=1)
-    batch, _ = batcher.take(0.0)
+    batch = batcher.take(0.0)
     assert batch is not None
-    batcher.finish(5.0, batch, 5.0)
-    add(batcher, 5.0, number=2, deadline_s=6.0)
-    add(batcher, 8.0, number=3, deadline_s=20.0)
-    batch, hopeless = batcher.take(8.0)
-    assert numbers(batch) == [3]
-    assert [item.query.id for item in hopeless] == [2]
+    batcher.finish(5.0, batch, 2.0)  # 2 s for one
+    add(batcher, 5.0, number=2, deadline_s=3.5)
+    add(batcher, 5.0, number=3, deadline_s=20.0)
+    assert numbers(batcher.take(5.0)) == [3]  # two of them would take 4 s
+    assert batcher.waiting_items == 1
+
+
+def test_a_smaller_batch_is_taken_when_a_large_one_would_be_too_late_for_all() -> None:
+    batcher = Batcher(LIMITS)
+    for number in range(4):
+        add(batcher, 0.0, number=number)
+    batch = batcher.take(0.0)
     assert batch is not None
-    batcher.finish(8.0, batch, 5.0)
-    add(batcher, 8.0, number=4, deadline_s=6.0)
-    batch, hopeless = batcher.take(13.0)
-    assert (numbers(batch), hopeless) == ([4], [])
+    batcher.finish(4.0, batch, 4.0)  # 1 s for each
+    for number in range(4, 8):
+        add(batcher, 4.0, number=number, deadline_s=2.5)
+    batch = batcher.take(4.0)
+    assert numbers(batch) == [4, 5]
+    assert batch is not None
+    batcher.finish(4.1, batch, 2.0)
+    add(batcher, 5.9, number=8, deadline_s=0.7)
+    assert numbers(batcher.take(6.3)) == [8]  # nobody can be served in time: who has most of it left is tried
 
 
 def test_expiry_does_not_wait_for_the_model() -> None:
     batcher = Batcher(LIMITS)
     add(batcher, 0.0, number=1, deadline_s=2.0)
-    batch, _ = batcher.take(0.0)
+    batch = batcher.take(0.0)
     add(batcher, 0.5, number=2, deadline_s=1.0)
     assert batcher.next_deadline == 1.5
     assert [item.query.id for item in batcher.expire(1.5)] == [2]
@@ -256,24 +266,23 @@ class BatcherMachine(RuleBasedStateMachine):
     @rule()
     def take(self) -> None:
         before = {key: one for key, one in self.asked.items() if not one.running}
-        self.batch, hopeless = self.batcher.take(self.now)
-        for item in hopeless:
-            assert self.now - item.arrived > LIMITS.max_wait_s
-            del self.asked[item.key]
+        self.batch = self.batcher.take(self.now)
         if self.batch is None:
             assert not before or (self.batcher.wakes_at(self.now) or 0.0) > self.now
             assert all(self.now - one.arrived < LIMITS.max_wait_s for one in before.values())
             return
-        self._check(self.batch, hopeless, list(before.values()))
+        self._check(self.batch, list(before.values()))
         for item in self.batch.items:
             self.asked[item.key].running = True
 
-    def _check(self, batch: Batch, hopeless: list[Item], before: list[Asked]) -> None:
+    def _check(self, batch: Batch, before: list[Asked]) -> None:
         alike = [one for one in before if one.key == batch.key]
         alike.sort(key=lambda one: (one.priority, one.number))
-        left_out = {item.key for item in hopeless}
-        expected = [(one.peer, one.number) for one in alike if (one.peer, one.number) not in left_out]
-        assert [item.key for item in batch.items] == expected[: LIMITS.max_batch]
+        # Who is passed over has less time left than everybody who was taken.
+        earliest = min(item.deadline for item in batch.items)
+        expected = [(one.peer, one.number) for one in alike if one.deadline >= earliest]
+        assert [item.key for item in batch.items] == expected[: len(batch.items)]
+        assert 0 < len(batch.items) <= LIMITS.max_batch
         if batch.fired is Fired.FULL:
             assert len(alike) >= LIMITS.max_batch
         if batch.fired is Fired.WAIT_EXPIRED:

@@ -250,6 +250,8 @@ def test_new_weights_are_taken_up_and_rolled_back_between_batches(run_server: Ru
             source.versions["objects"] = newer
             wait_until(lambda newer=newer: version(client) == newer, f"version {newer} is served")  # type: ignore[misc]
     assert source.loaded["objects", "v2"].warmed_up
+    wait_until(lambda: 'model="objects",version="v1"' in fetch(server, "/metrics")[1], "the metric tells the version")
+    assert 'version="v2"' not in fetch(server, "/metrics")[1]
     assert metric(server, "model_loads_total", result="loaded") == 4
 
 
