@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -103,9 +104,11 @@ def _last_sound_before(models: Path, name: str, current: str) -> str:
 
 
 def _remove_old_drafts(versions: Path) -> None:
-    for entry in os.scandir(versions):
-        if entry.name.startswith(_DRAFT) and time.time() - entry.stat(follow_symlinks=False).st_mtime > OLD_DRAFT_S:
-            shutil.rmtree(entry.path)
+    for draft in versions.glob(f"{_DRAFT}*"):
+        # Other writers give their drafts the final name, or remove the same old one, meanwhile.
+        with suppress(FileNotFoundError):
+            if time.time() - draft.lstat().st_mtime > OLD_DRAFT_S:
+                shutil.rmtree(draft)
 
 
 def _numbered(manifest: Manifest, weights: bytes, number: int) -> Manifest:

@@ -39,6 +39,7 @@ def test_ratios_come_from_runs_taken_in_turns(tmp_path: Path) -> None:
         text=True,
         check=False,
     )  # fmt: skip
+    assert written.exists(), done.stderr
     found = {figure["name"]: figure for figure in json.loads(written.read_text())["figures"]}
     assert set(RATIOS) < set(found), done.stderr
     assert done.returncode == (0 if all(figure["holds"] is not False for figure in found.values()) else 1)

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -22,7 +23,7 @@ from protocol.messages import Begin, Leased, Want, Welcome
 from sink.access import Access
 from sink.daemon import Sink, SinkConfig
 from sink.zap import ZapHandler
-from tests.fakes import CheckingReader, counting_spec, publish
+from tests.fakes import CheckingReader, counted_episode, counting_spec, publish
 from tests.live_sink import RunSink
 from tests.processes import wait_until
 from tests.raw_producer import RawProducer
@@ -107,7 +108,8 @@ def test_the_bytes_on_the_wire_are_encrypted(sink: Sink, keys: KeyRing) -> None:
     assert stored(sink) == [0, 1, 2]
     assert b"CURVE" in relay.seen
     assert SPEC.name.encode() not in relay.seen
-    assert b"\xff\xd8\xff" not in relay.seen
+    # As long as that, because three bytes of a JPEG's start turn up in any megabyte of noise now and then.
+    assert counted_episode(SPEC, 1).frames["camera0"][0][:16] not in relay.seen
 
 
 class Relay:
@@ -132,7 +134,8 @@ class Relay:
 
     def _run(self) -> None:
         near = self._listener.accept()[0]
-        with near, socket.create_connection(self._target) as far:
+        # A side that closes before it has read everything resets the connection.
+        with near, socket.create_connection(self._target) as far, suppress(ConnectionResetError, BrokenPipeError):
             while True:
                 for end, other in ((near, far), (far, near)):
                     if end not in select.select([near, far], [], [])[0]:

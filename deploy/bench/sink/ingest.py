@@ -8,8 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import zmq
-
 from deploy import key_files
 from deploy.bench.sink.children import Child, children
 from deploy.processes import ProgramError, start_sink
@@ -56,9 +54,9 @@ class IngestBench:
         data.mkdir()
         words, key = list(SINK_WORDS), []
         if secured:
-            keys = self._keys()
+            keys, client = self._keys()
             words += ["--keys", str(keys)]
-            key = ["--key", str(key_files.client_path(keys, "bench"))]
+            key = ["--key", str(client)]
         sink, endpoint, _ = start_sink(data, logs, words)
         with ExitStack() as undo:
             undo.callback(shutil.rmtree, data)
@@ -80,23 +78,24 @@ class IngestBench:
             raise ProgramError(f"{len(acked)} episodes were acknowledged, {share * PRODUCERS} were sent")
         return float(self._bytes / (max(acked) - began) / 1e6)
 
-    def _keys(self) -> Path:
+    def _keys(self) -> tuple[Path, Path]:
+        """The keys directory, and the key file of a client."""
         keys = self._root / "keys"
         if not keys.exists():
             sink = key_files.add_sink(keys)
             client = key_files.add_client(keys, "bench", sink.public)
             key_files.allow(keys, "bench", client.public)
-        return keys
+        return keys, key_files.client_path(keys, "bench")
 
     def network(self) -> float:
         """CURVE over TCP from as many senders, to a receiver that drops everything."""
-        public, secret = (key.decode() for key in zmq.curve_keypair())
+        keys, client = self._keys()
         with children() as started:
-            words = ["receive", "--senders", str(PRODUCERS), "--secret", secret, "--public", public]
+            words = ["receive", "--senders", str(PRODUCERS), "--keys", str(keys)]
             receiver = Child("deploy.bench.sink.transport", words, self._root / "receive.log")
             started.append(receiver)
             words = ["send", "--endpoint", receiver.first_line(), "--frames", str(self._plan.frames)]
-            words += ["--count", str(self._plan.count // PRODUCERS), "--wait", str(self._go), "--server", public]
+            words += ["--count", str(self._plan.count // PRODUCERS), "--wait", str(self._go), "--key", str(client)]
             senders = [
                 Child("deploy.bench.sink.transport", words, self._root / f"send-{number}.log")
                 for number in range(PRODUCERS)

@@ -1,4 +1,4 @@
-"""What the network can do: ZeroMQ from two senders to one receiver that drops everything.
+"""What the network can do with CURVE: ZeroMQ from two senders to one receiver that drops everything.
 
 `python -m deploy.bench.sink.transport receive|send …`. The messages are those of a producer (a header, then as many
 frames as it puts into one message), and so is the flow: a window of bytes, given back as messages arrive.
@@ -17,6 +17,8 @@ from typing import Annotated
 import tyro
 import zmq
 
+from protocol.keys import read_client_key, read_sink_key
+
 WINDOW_BYTES = 32 << 20
 MESSAGE_BYTES = 512 << 10
 _HEADER = b"h" * 60
@@ -29,10 +31,8 @@ class Receive:
 
     senders: int
     """Wait for so many to be through."""
-    secret: str = ""
-    """CURVE secret key; empty for none."""
-    public: str = ""
-    """CURVE public key."""
+    keys: Path
+    """Keys directory: encrypt with the sink's."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Send:
     """Frames to send."""
     wait: Path
     """Begin when this file exists."""
-    server: str = ""
-    """CURVE public key of the receiver; empty for none."""
+    key: Path
+    """Key file of a client of those keys."""
 
 
 Command = Annotated[Receive, tyro.conf.subcommand("receive")] | Annotated[Send, tyro.conf.subcommand("send")]
@@ -59,10 +59,10 @@ def receive(flags: Receive) -> None:
     context = zmq.Context()
     socket = context.socket(zmq.ROUTER)
     socket.set(zmq.RCVHWM, 256)
-    if flags.secret:
-        socket.set(zmq.CURVE_SERVER, 1)
-        socket.set(zmq.CURVE_SECRETKEY, flags.secret.encode())
-        socket.set(zmq.CURVE_PUBLICKEY, flags.public.encode())
+    key = read_sink_key(flags.keys)
+    socket.set(zmq.CURVE_SERVER, 1)
+    socket.set(zmq.CURVE_SECRETKEY, key.secret.encode())
+    socket.set(zmq.CURVE_PUBLICKEY, key.public.encode())
     socket.bind("tcp://127.0.0.1:0")
     sys.stdout.write(socket.get_string(zmq.LAST_ENDPOINT) + "\n")
     sys.stdout.flush()
@@ -89,11 +89,10 @@ def send(flags: Send) -> None:
     frames = [path.read_bytes() for path in sorted(flags.frames.glob("*.jpg"))]
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
-    if flags.server:
-        public, secret = zmq.curve_keypair()
-        socket.set(zmq.CURVE_SERVERKEY, flags.server.encode())
-        socket.set(zmq.CURVE_PUBLICKEY, public)
-        socket.set(zmq.CURVE_SECRETKEY, secret)
+    key = read_client_key(flags.key)
+    socket.set(zmq.CURVE_SERVERKEY, key.sink.encode())
+    socket.set(zmq.CURVE_PUBLICKEY, key.public.encode())
+    socket.set(zmq.CURVE_SECRETKEY, key.secret.encode())
     socket.connect(flags.endpoint)
     sys.stderr.write("ready\n")
     sys.stderr.flush()
