@@ -21,9 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         rows = "\n".join(f"  {name:<8} {text}" for name, (_, text) in PROGRAMS.items())
-        sys.stdout.write(f"usage: headrace train WHAT [FLAGS]\n\n{rows}\n\nheadrace train WHAT --help tells its flags.\n")
+        more = "headrace train WHAT --help tells its flags."
+        sys.stdout.write(f"usage: headrace train WHAT [FLAGS]\n\n{rows}\n\n{more}\n")
         return 0 if words else 2
     if words[0] not in PROGRAMS:
-        raise ConfigurationError(f"expected one of {', '.join(PROGRAMS)}, found {words[0]!r}; see headrace train --help")
+        raise ConfigurationError(f"expected one of {', '.join(PROGRAMS)}, found {words[0]!r}")
     module, _, function = PROGRAMS[words[0]][0].partition(":")
     return int(getattr(importlib.import_module(module), function)(words[1:]))
