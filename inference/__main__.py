@@ -22,6 +22,7 @@ log = logging.getLogger("headrace.infer")
 
 # The interpreter's default of 5 ms is how long the thread of the socket could wait for the model's, batch after batch.
 _SWITCH_S = 0.0005
+_MOST_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class InferFlags:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the models run; auto takes cuda if there is one."""
     threads: int | None = None
-    """Threads that compute on the CPU; half of the cores by default. Planners need the others: threads of one
-    computation wait for each other, and more of them than free cores make it slower than one alone."""
+    """Batches that are computed at once on the CPU, each by one thread; as many as there are cores by default, up to 4,
+    because they share one interpreter. With cuda it is always one."""
     max_batch: int = 32
     """The most queries that go to a model at once."""
     max_wait_ms: float = 5.0
@@ -65,9 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         best_device,
     )  # brings torch, which takes seconds
 
-    threads = flags.threads or max(len(os.sched_getaffinity(0)) // 2, 1)
     device = best_device() if flags.device == "auto" else flags.device
-    serve(PublishedSource(flags.models, device, threads), ServerConfig(flags.bind, flags.http, device, limits))
+    threads = 1 if device == "cuda" else flags.threads or min(len(os.sched_getaffinity(0)), _MOST_THREADS)
+    serve(PublishedSource(flags.models, device), ServerConfig(flags.bind, flags.http, device, threads, limits))
     return 0
 
 

@@ -9,7 +9,7 @@ from protocol.namo.queries import ModelInfo, PushGoal, Query, RankedObject
 
 
 class Model(Protocol):
-    """One loaded version of one model; used by one thread at a time.
+    """One loaded version of one model; used by as many threads at a time as the server has.
 
     An answer may depend on its query only, never on the others of the batch. Whatever a call raises fails the items
     that were in it, after each was tried alone.
@@ -19,7 +19,7 @@ class Model(Protocol):
 
     @property
     def drawn_s(self) -> float:
-        """Seconds that went into drawing masks, since it was loaded."""
+        """Seconds that this thread has spent drawing masks for it."""
         ...
 
     def rank(self, queries: Sequence[Query]) -> list[tuple[RankedObject, ...]]:

@@ -9,6 +9,7 @@ to the last bit in what was measured, elsewhere after rounding.
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
@@ -43,9 +44,7 @@ Item = TypeVar("Item")
 def load_model(published: PublishedModel, device: str, threads: int = 1) -> ServedObjectModel | ServedGoalModel:
     """The model of verified weights on a device, `cpu` or `cuda`. Raises ModelError.
 
-    threads: of torch in this process, for all its models. One is the default because torch's threads wait for each
-    other by spinning: on two idle cores a second one gains little, and where planners want the same cores a batch of
-    3 ms was seen to take 360 ms.
+    threads: of torch for one computation. The server leaves it at one and runs several batches at once instead.
     """
     place = _device(device)
     torch.set_num_threads(threads)
@@ -66,7 +65,7 @@ def best_device() -> str:
 
 
 class ServedObjectModel:
-    """Ranks the movables that can be reached. For one thread at a time."""
+    """Ranks the movables that can be reached."""
 
     def __init__(self, info: ModelInfo, network: ObjectModel, device: torch.device) -> None:
         self.info = info
@@ -76,7 +75,7 @@ class ServedObjectModel:
 
     @property
     def drawn_s(self) -> float:
-        """Seconds that went into drawing masks, since it was loaded."""
+        """Seconds that this thread has spent drawing masks for it."""
         return self._masks.drawn_s
 
     def rank(self, queries: Sequence[Query]) -> list[tuple[RankedObject, ...]]:
@@ -120,7 +119,7 @@ class ServedObjectModel:
 
 
 class ServedGoalModel:
-    """Samples push goals. For one thread at a time."""
+    """Samples push goals."""
 
     def __init__(self, info: ModelInfo, network: GoalModel, device: torch.device) -> None:
         self.info = info
@@ -130,7 +129,7 @@ class ServedGoalModel:
 
     @property
     def drawn_s(self) -> float:
-        """Seconds that went into drawing masks, since it was loaded."""
+        """Seconds that this thread has spent drawing masks for it."""
         return self._masks.drawn_s
 
     def rank(self, queries: Sequence[Query]) -> list[tuple[RankedObject, ...]]:
@@ -249,11 +248,10 @@ def _device(device: str) -> torch.device:
     return torch.device(device)
 
 
-class _Masks:
-    """Draws, and keeps the time."""
+class _Masks(threading.local):
+    """Draws, and keeps the time of each thread."""
 
-    def __init__(self) -> None:
-        self.drawn_s = 0.0
+    drawn_s = 0.0
 
     def draw(self, views: Sequence[View], channels: int) -> NDArray[np.bool_]:
         """The first channels of all masks."""

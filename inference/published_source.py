@@ -12,10 +12,10 @@ __all__ = ["PublishedSource", "best_device"]
 
 
 class PublishedSource:
-    """See `ModelSource`. device, threads: see `load_model`."""
+    """See `ModelSource`. device: see `load_model`."""
 
-    def __init__(self, models: Path, device: str, threads: int = 1) -> None:
-        self._models, self._device, self._threads = models, device, threads
+    def __init__(self, models: Path, device: str) -> None:
+        self._models, self._device = models, device
 
     def names(self) -> list[str]:
         """All models of the directory. Raises ModelError."""
@@ -27,4 +27,4 @@ class PublishedSource:
 
     def load(self, name: str, version: str) -> Model:
         """Weights are verified before anything is made of them. Raises ModelError."""
-        return load_model(open_published(self._models, name, version), self._device, self._threads)
+        return load_model(open_published(self._models, name, version), self._device)

@@ -1,7 +1,7 @@
 """The server: a ROUTER that never waits for a model.
 
 The thread that calls `run` owns the socket. It decodes, checks and queues queries, tells at once who is refused or
-whose time is over, and sends what the model thread has made.
+whose time is over, and sends what the model threads have made.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from inference.execution import Executor, models_missing
 from inference.http import HttpServer
 from inference.metrics import Metrics
 from inference.model import Model, ModelSource
-from inference.model_thread import ModelThread, expired
+from inference.model_threads import ModelThreads, expired
 from inference.shelf import Shelf, ShelfConfig
 from inference.work import Work
 from protocol.endpoint import is_loopback
@@ -51,7 +51,7 @@ _WHY_CHARACTERS = 1000
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """http: HOST:PORT or None. stuck_s: a batch that takes longer makes the server unhealthy.
+    """http: HOST:PORT or None. threads: batches that run at once. stuck_s: one that takes longer is a problem.
 
     drain_s: how long queued queries are answered after `stop`. look_s, again_s: see `ShelfConfig`.
     """
@@ -59,6 +59,7 @@ class ServerConfig:
     bind: str = "tcp://127.0.0.1:5556"
     http: str | None = None
     device: str = "cpu"
+    threads: int = 1
     limits: BatchLimits = field(default_factory=BatchLimits)
     stuck_s: float = 30.0
     drain_s: float = 30.0
@@ -94,7 +95,7 @@ class Server:
             self._shelf.start()
             undo.callback(self._shelf.close)
             self._bind()  # only now: who is connected may expect an answer
-            self._model = ModelThread(self._work, self._shelf, executor, self.metrics)
+            self._model = ModelThreads(self._work, self._shelf, executor, self.metrics, config.threads)
             self._model.start()
             undo.callback(self._end_model)
             self.http_address: str | None = None
@@ -171,7 +172,7 @@ class Server:
 
     def _end_model(self) -> None:
         if not self._model.close(self.config.drain_s):
-            log.warning("the model thread is still in a batch; it ends with the process")
+            log.warning("a model is still in a batch; it ends with the process")
 
     def _drained(self) -> bool:
         if self._stop_at is None:

@@ -1,4 +1,4 @@
-"""The batcher between two threads: one that talks to clients, and one that runs the models."""
+"""The batcher between threads: one that talks to clients, and those that run the models."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ class Depth:
 
 
 class Work:
-    """Every method may be called by any thread; `next` by one only."""
+    """Every method may be called by any thread."""
 
     def __init__(self, limits: BatchLimits) -> None:
         self.limits = limits
         self._batcher = Batcher(limits)
         self._changed = threading.Condition()
-        self._asleep = False
+        self._asleep = 0
         self._closed = False
 
     def add(self, peer: bytes, query: Query, size: int) -> Failed | None:
         """See `Batcher.add`."""
         with self._changed:
             refused = self._batcher.add(time.monotonic(), peer, query, size)
-            if self._asleep:
-                self._changed.notify()
+            self._wake()
         return refused
 
     def cancel(self, peer: bytes, number: int) -> bool:
@@ -58,12 +57,16 @@ class Work:
             while not self._closed:
                 now = time.monotonic()
                 batch = self._batcher.take(now)
-                if batch is not None or now >= ends:
+                if batch is not None:
+                    if self._batcher.waiting_items:  # somebody else has to look at the clock for them
+                        self._wake()
                     return batch
+                if now >= ends:
+                    return None
                 wakes_at = self._batcher.wakes_at(now)
-                self._asleep = True
+                self._asleep += 1
                 self._changed.wait(max((ends if wakes_at is None else min(ends, wakes_at)) - now, 0.0))
-                self._asleep = False
+                self._asleep -= 1
         return None
 
     def finish(self, batch: Batch, seconds: float) -> list[bool]:
@@ -75,6 +78,10 @@ class Work:
         """`next` returns nothing any more."""
         with self._changed:
             self._closed = True
+            self._changed.notify_all()
+
+    def _wake(self) -> None:
+        if self._asleep:
             self._changed.notify()
 
     @property

@@ -6,7 +6,6 @@ the rest, attempts included. So a search is stored whole or not at all, by one c
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import ExitStack
 from typing import Any
@@ -29,13 +28,12 @@ from producers.namo.streams import SearchKey
 from producers.namo.world import World
 from producers.namo.world_config import WorldConfig
 from producers.publisher import Publisher, PublisherConfig
-from producers.resident_memory import resident_mb
 from producers.supervisor import Channel, StopRequestedError
+from producers.work_loop import WorkLoop
 from protocol.errors import ConfigurationError, HeadraceError
 from protocol.namo.episodes import CAMERA
 from protocol.namo.picture import frame
 
-_FLUSH_LIMIT_S = 10.0
 # An episode's attributes have 256 KiB for scene, attempts and the rest.
 _MAX_SCENE_BYTES = 96 << 10
 
@@ -60,38 +58,22 @@ class NamoWorker:
         self._loaded: tuple[LoadedScene, World] | None = None
         self._load_s = 0.0
         self.stats.start_s = time.perf_counter() - began
-        self._start_cpu_s = sum(os.times()[:2])
 
     def run(self) -> None:
         """Produce until every index is done. Raises StopRequestedError, HeadraceError."""
-        began = time.perf_counter()
         config = PublisherConfig(name=self._job.name, jpeg_quality=self.options.jpeg_quality, key=self.options.key)
         with ExitStack() as stack:
             if self._models is not None:
                 stack.callback(self._models.close)
             stack.callback(self._unload)
             publisher = stack.enter_context(Publisher(self._job.endpoint, self._spec, self._job.goal, config))
-            self._say(publisher, "waiting for the sink")
-            try:
-                for index in publisher.leases(self._channel.check):
-                    self.stats.wait_s = publisher.waited_s
-                    with publisher.episode(index) as episode:
-                        self._produce(episode, publisher)
-                    self.stats.total_s = time.perf_counter() - began
-                    self._report()
-            except StopRequestedError:
-                # Give the sink a moment for what is whole already.
-                deadline = time.monotonic() + _FLUSH_LIMIT_S
-                publisher.flush(lambda: _check_deadline(deadline))
-                raise
-            finally:
-                self.stats.final_wait_s = publisher.waited_s - self.stats.wait_s
-                self._report()
+            loop = WorkLoop(publisher, self._channel, self.stats)
+            loop.run(lambda episode: self._produce(episode, publisher, loop))
 
-    def _produce(self, episode: Episode, publisher: Publisher) -> None:
+    def _produce(self, episode: Episode, publisher: Publisher, loop: WorkLoop) -> None:
         environment, number = divmod(episode.index, self.options.episodes_per_env)
         key = SearchKey(self.options.seed, environment, number)
-        self._say(publisher, f"#{episode.index} searching environment {environment}")
+        loop.say(f"#{episode.index} searching environment {environment}")
         self.stats.episodes += 1
         try:
             loaded, world = self._load(environment)
@@ -193,17 +175,3 @@ class NamoWorker:
     def _tell(self, text: str) -> None:
         if self.options.verbose:
             self._channel.send(Report("said", text))
-
-    def _say(self, publisher: Publisher, text: str) -> None:
-        publisher.tell(text)
-        self._channel.send(Report("state", text))
-
-    def _report(self) -> None:
-        self.stats.rss_mb.append(resident_mb())
-        self.stats.cpu_s = sum(os.times()[:2]) - self._start_cpu_s
-        self._channel.send(Report("stats", stats=self.stats))
-
-
-def _check_deadline(deadline: float) -> None:
-    if time.monotonic() > deadline:
-        raise StopRequestedError("the sink did not commit in time; the episode goes back to its pool")

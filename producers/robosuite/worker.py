@@ -6,24 +6,21 @@ nothing. The simulator states are stored too: anyone can render the episode agai
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
 from producers.episode import Episode
-from producers.job import Job, Report, WorkerStats
+from producers.job import Job, WorkerStats
 from producers.publisher import Publisher, PublisherConfig
-from producers.resident_memory import resident_mb
 from producers.robosuite.environment import RobosuiteConfig, RobosuiteEnvironment
 from producers.robosuite.options import RobosuiteOptions
 from producers.robosuite.policy import ScriptedPickPlacePolicy
 from producers.robosuite.rendering import StateRenderer
 from producers.robosuite.seeds import episode_seed
 from producers.rollout import Rollout, rollout
-from producers.supervisor import Channel, StopRequestedError
+from producers.supervisor import Channel
+from producers.work_loop import WorkLoop
 from protocol.spec import Camera, Column, StreamSpec
-
-_FLUSH_LIMIT_S = 10.0
 
 
 def stream_spec(environment: RobosuiteEnvironment, options: RobosuiteOptions) -> StreamSpec:
@@ -63,30 +60,13 @@ class RobosuiteWorker:
         self._documents = {"model_xml": self._environment.model_xml().encode()}
         self._spec = stream_spec(self._environment, options)
         self.stats.start_s = time.perf_counter() - began
-        self._start_cpu_s = sum(os.times()[:2])
 
     def run(self) -> None:
         """Produce until the goal is met. Raises StopRequestedError, HeadraceError."""
-        began = time.perf_counter()
-        options = self.options
-        config = PublisherConfig(name=self._job.name, jpeg_quality=options.jpeg_quality, key=options.key)
+        config = PublisherConfig(name=self._job.name, jpeg_quality=self.options.jpeg_quality, key=self.options.key)
         with Publisher(self._job.endpoint, self._spec, self._job.goal, config) as publisher:
-            self._state(publisher, "waiting for the sink")
-            try:
-                for index in publisher.leases(self._channel.check):
-                    self.stats.wait_s = publisher.waited_s
-                    with publisher.episode(index) as episode:
-                        self._produce(episode, self._sayer(publisher, index))
-                    self.stats.total_s = time.perf_counter() - began
-                    self._report()
-            except StopRequestedError:
-                # Give the sink a moment for what is whole already.
-                deadline = time.monotonic() + _FLUSH_LIMIT_S
-                publisher.flush(lambda: _check_deadline(deadline))
-                raise
-            finally:
-                self.stats.final_wait_s = publisher.waited_s - self.stats.wait_s
-                self._report()
+            loop = WorkLoop(publisher, self._channel, self.stats)
+            loop.run(lambda episode: self._produce(episode, lambda text: loop.say(f"#{episode.index} {text}")))
 
     def _produce(self, episode: Episode, say: Callable[[str], None]) -> None:
         seed = episode_seed(self.options.seed, episode.index)
@@ -132,21 +112,3 @@ class RobosuiteWorker:
     def _check_now_and_then(self, step: int) -> None:
         if step % 25 == 0:
             self._channel.check()
-
-    def _sayer(self, publisher: Publisher, index: int) -> Callable[[str], None]:
-        return lambda text: self._state(publisher, f"#{index} {text}")
-
-    def _state(self, publisher: Publisher, text: str) -> None:
-        publisher.tell(text)
-        self._channel.send(Report("state", text))
-
-    def _report(self) -> None:
-        self.stats.rss_mb.append(resident_mb())
-        self.stats.cpu_s = sum(os.times()[:2]) - self._start_cpu_s
-        self._channel.send(Report("stats", stats=self.stats))
-
-
-def _check_deadline(deadline: float) -> None:
-    if time.monotonic() > deadline:
-        raise StopRequestedError("the sink did not commit in time; the episode goes back to its pool")
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,15 @@ def test_every_size_of_a_batch(objects: ServedObjectModel, goals: ServedGoalMode
     pairs = [(query, query.reachable[-1]) for query in batch]
     assert objects.rank(batch) == [objects.rank([query])[0] for query in batch]
     assert goals.sample(pairs) == [goals.sample([pair])[0] for pair in pairs]
+
+
+def test_threads_that_share_a_model(goals: ServedGoalModel) -> None:
+    """Each computes other queries than its neighbours, at the same time, and gets what it gets alone."""
+    asked = [[(query, query.reachable[0]) for query in example_queries(32)[first::4]] for first in range(4)]
+    alone = [goals.sample(own) for own in asked]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(5):
+            assert list(threads.map(goals.sample, asked)) == alone
 
 
 def test_no_queries(objects: ServedObjectModel, goals: ServedGoalModel) -> None:
