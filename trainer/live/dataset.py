@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ class LiveDataset(IterableDataset[Batch]):
 
     Iterating gives the rest of one epoch, `batches()` goes on over their borders. Each batch is a `Batch`, see there.
     The sequence is a function of the options and of what was committed when; `state_dict()` is where it stands after
-    the last batch that was handed over. Not for use by several threads.
+    the last batch that was handed over. Not for use by several threads. Ranks must have the same options.
     """
 
     def __init__(
@@ -97,35 +96,33 @@ class LiveDataset(IterableDataset[Batch]):
                 "a DataLoader with num_workers would give every batch once a worker; use DataLoader(data, "
                 "batch_size=None) with LiveDataset(..., loading=Loading(workers=N, processes=True))"
             )
-        if steps == 0:
-            return
         self._rewind()
-        if self._plan.begin(may_wait=True) == "stop":
+        if steps == 0 or self._plan.begin(may_wait=True) == "stop":
             return
         config = self._reader_config()
         reader = Reader(config, self._catalogue.shard_at)
         lead = self._loading.workers * self._loading.prefetch
-        count = 0
+        asked = 0
+
+        def following(may_wait: bool) -> Request | Sign:
+            # Never asks for more than will be handed over: all ranks must ask equally often.
+            nonlocal asked
+            found: Request | Sign = "stop" if asked == steps else self._plan.next(may_wait)
+            asked += isinstance(found, Request)
+            return found
+
+        def over(sign: Sign) -> bool:
+            return sign == "stop" or epochs is not None
+
         with reading(self._loading, config, reader) as read:
-
-            def begin(request: Request) -> Future[Read]:
-                return read(self._read_order(request))
-
-            def over(sign: Sign) -> bool:
-                return sign == "stop" or epochs is not None
-
-            for found in ahead(self._plan.next, begin, lead, over):
-                if found == "epoch":
+            for found in ahead(following, lambda request: read(self._read_order(request)), lead, over):
+                if isinstance(found, tuple):
+                    self._handed_over = found[0].mark
+                    self._count_corrupt(found[1])
+                    yield found[1].batch
+                elif found == "epoch":
                     old = self._handed_over
                     self._handed_over = replace(old, epoch=old.epoch + 1, taken=0, blocks=())
-                elif isinstance(found, tuple):
-                    request, result = found
-                    self._handed_over = request.mark
-                    self._count_corrupt(result)
-                    yield result.batch
-                    count += 1
-                    if count == steps:
-                        return
 
     def _rewind(self) -> None:
         """Forget what was planned ahead and not handed over."""
