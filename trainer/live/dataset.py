@@ -68,6 +68,7 @@ class LiveDataset(IterableDataset[Batch]):
         self._options = resume.describe(self._order, self._selection)
         self._running: dict[str, RunningStatistics] = {}
         self._summed: Snapshot = {}
+        self._reader: Reader | None = None
         self.skipped = 0
 
     def __enter__(self) -> LiveDataset:
@@ -100,7 +101,8 @@ class LiveDataset(IterableDataset[Batch]):
         if steps == 0 or self._plan.begin(may_wait=True) == "stop":
             return
         config = self._reader_config()
-        reader = Reader(config, self._catalogue.shard_at)
+        if self._reader is None:
+            self._reader = Reader(config, self._catalogue.shard_at)
         lead = self._loading.workers * self._loading.prefetch
         asked = 0
 
@@ -114,7 +116,7 @@ class LiveDataset(IterableDataset[Batch]):
         def over(sign: Sign) -> bool:
             return sign == "stop" or epochs is not None
 
-        with reading(self._loading, config, reader) as read:
+        with reading(self._loading, config, self._reader) as read:
             for found in ahead(following, lambda request: read(self._read_order(request)), lead, over):
                 if isinstance(found, tuple):
                     self._handed_over = found[0].mark
@@ -132,11 +134,12 @@ class LiveDataset(IterableDataset[Batch]):
     def _read_order(self, request: Request) -> ReadOrder:
         shards, shard = np.unique(request.episodes["shard"], return_inverse=True)
         sources = np.array([self._catalogue.source_of[number] for number in shards], np.int64)
-        columns = (request.episodes[name].astype(np.int64) for name in ("first_step", "steps", "index"))
-        first, steps, index = columns
+        names = ("row", "first_step", "steps", "index")
+        row, first, steps, index = (request.episodes[name].astype(np.int64) for name in names)
         return ReadOrder(
             paths=tuple(self._catalogue.shards[number].layout.path for number in shards),
             shard=shard.reshape(-1),
+            row=row,
             first=first,
             steps=steps,
             step=np.ascontiguousarray(request.steps),
@@ -147,7 +150,8 @@ class LiveDataset(IterableDataset[Batch]):
     def _reader_config(self) -> ReaderConfig:
         schema = self._catalogue.check.schema
         assert schema is not None, "a plan that has begun has seen episodes"
-        return ReaderConfig(self._sample, schema, self._loading.on_corrupt, self._loading.pin_memory)
+        loading = self._loading
+        return ReaderConfig(self._sample, schema, loading.batch_size, loading.on_corrupt, loading.pin_memory)
 
     def _count_corrupt(self, result: Read) -> None:
         for place in result.corrupt:

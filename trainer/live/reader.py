@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from protocol.errors import CorruptionError
 from protocol.shard_view import ShardView
+from trainer.live.buffers import BufferPool
 from trainer.live.frames import decode_into
 from trainer.live.options import ImageType, OnCorrupt, Sample
 from trainer.live.schema import Schema
@@ -39,11 +41,13 @@ class Batch(TypedDict):
 class ReadOrder:
     """What to read, without reference to anything that another process does not have. All arrays are [B].
 
-    paths: of the shards; shard: number into paths; first: row of the episode's first step in the shard's datasets.
+    paths: of the shards; shard: number into paths; row: of the episode in the shard's table; first: row of its first
+    step in the shard's datasets.
     """
 
     paths: tuple[Path, ...]
     shard: NDArray[np.int64]
+    row: NDArray[np.int64]
     first: NDArray[np.int64]
     steps: NDArray[np.int64]
     step: NDArray[np.int64]
@@ -61,10 +65,11 @@ class Read:
 
 @dataclass(frozen=True)
 class ReaderConfig:
-    """cameras: in the order of the schema."""
+    """batch_size: the largest that will be asked for."""
 
     sample: Sample
     schema: Schema
+    batch_size: int
     on_corrupt: OnCorrupt
     pin_memory: bool
 
@@ -74,24 +79,35 @@ class Reader:
 
     def __init__(self, config: ReaderConfig, open_shard: Callable[[Path], ShardView]) -> None:
         self._config, self._open_shard = config, open_shard
+        self._pool = BufferPool()
+        self._sound: defaultdict[Path, set[int]] = defaultdict(set)  # rows whose columns were compared
 
     def read(self, order: ReadOrder) -> Read:
         """Raises CorruptionError."""
-        arrays = _Arrays(self._config, len(order.step))
+        arrays = _Arrays(self._config, self._pool, len(order.step))
         corrupt: dict[int, str] = {}
         for place in range(len(order.step)):
             shard = self._open_shard(order.paths[order.shard[place]])
             try:
+                self._check_columns(shard, int(order.row[place]))
                 self._fill(arrays, place, order, shard)
             except CorruptionError as error:
-                where = f"{shard.layout.path}: index {order.index[place]}, step {order.step[place]}"
-                corrupt[place] = f"{where}: {error}"
+                corrupt[place] = f"{shard.layout.path}: index {order.index[place]}, step {order.step[place]}: {error}"
                 if self._config.on_corrupt == "stop":
                     raise CorruptionError(f"{corrupt[place]}; on_corrupt='skip' would leave it out") from error
         if corrupt and len(corrupt) == len(order.step):
             raise CorruptionError(f"no sample of a batch can be used; run `headrace verify`. First: {corrupt[0]}")
         keep = [place for place in range(len(order.step)) if place not in corrupt] if corrupt else None
         return Read(arrays.batch(order, keep, self._config.sample.image_dtype), list(corrupt.values()))
+
+    def _check_columns(self, shard: ShardView, row: int) -> None:
+        """Once for each episode; frames are compared each time, for that is cheaper than to remember it."""
+        sound = self._sound[shard.layout.path]
+        if row not in sound:
+            if row >= len(shard):
+                shard.refresh()
+            shard.episode(row).check_columns()
+            sound.add(row)
 
     def _fill(self, arrays: _Arrays, place: int, order: ReadOrder, shard: ShardView) -> None:
         sample = self._config.sample
@@ -105,12 +121,11 @@ class Reader:
         count = min(sample.chunk_size, steps - step)
         arrays.action[place, :count] = shard.steps(f"steps/{sample.action}", row, count).reshape(count, -1)
         arrays.is_pad[place, :count] = False
-        cameras = {camera.name: camera for camera in shard.spec.cameras}
         for name, images in arrays.images.items():
             where = shard.steps(f"steps/images/{name}", row, 1)[0]
             data = shard.blob(int(where["offset"]), int(where["size"]))
             try:
-                decode_into(data, int(where["checksum"]), cameras[name], images[place])
+                decode_into(data, int(where["checksum"]), shard.cameras[name], images[place])
             except CorruptionError as error:
                 raise CorruptionError(f"camera {name!r}: {error}") from error
 
@@ -118,7 +133,7 @@ class Reader:
 class _Arrays:
     """The memory of one batch, filled sample by sample through numpy."""
 
-    def __init__(self, config: ReaderConfig, count: int) -> None:
+    def __init__(self, config: ReaderConfig, pool: BufferPool, count: int) -> None:
         schema, chunk = config.schema, config.sample.chunk_size
         self._pin = config.pin_memory and torch.cuda.is_available()
         self._tensors: dict[str, torch.Tensor] = {
@@ -126,9 +141,10 @@ class _Arrays:
             "action": self._empty((count, chunk, schema.action_dim), torch.float32).zero_(),
             "is_pad": self._empty((count, chunk), torch.bool).fill_(True),
         }
+        sizes = {name: (count, *size, 3) for name, size in schema.cameras.items()}
         self._images = {
-            name: self._empty((count, height, width, 3), torch.uint8)
-            for name, (height, width) in schema.cameras.items()
+            name: self._empty(size, torch.uint8) if self._pin else pool.tensor(size, config.batch_size)
+            for name, size in sizes.items()
         }
         self.qpos, self.action, self.is_pad = (tensor.numpy() for tensor in self._tensors.values())
         self.images: dict[str, NDArray[np.uint8]] = {name: images.numpy() for name, images in self._images.items()}

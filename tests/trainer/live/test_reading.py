@@ -149,6 +149,42 @@ def test_a_batch_without_a_good_sample_stops_even_then(damaged: Path) -> None:
         list(data)
 
 
+def test_a_corrupt_column_is_found_when_its_episode_is_first_used(small: Path, tmp_path: Path) -> None:
+    """Also a column that was not asked for: the checksum is that of the episode."""
+    shutil.copytree(small, tmp_path / "data")
+    every = expected(small)
+    with DatasetView(tmp_path / "data") as view:
+        episode = next(e for e in view.new_episodes() if (0, e.index, 2) in every)
+        layout, index = episode.shard.layout, episode.index
+        with layout.path.open("r+b") as file:
+            file.seek(layout.offsets["steps/observations/touch"] + int(episode.row["first_step"]))
+            value = file.read(1)[0]
+            file.seek(-1, 1)
+            file.write(bytes([1 - value]))
+    with LiveDataset(tmp_path / "data", LOW) as data, pytest.raises(CorruptionError, match=f"index {index}.*columns"):
+        list(data)
+    with LiveDataset(tmp_path / "data", LOW, loading=Loading(16, on_corrupt="skip")) as data:
+        assert set(names(data)) == {name for name in every if name[1] != index}
+        assert data.skipped == len([name for name in every if name[1] == index])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_memory_of_images_is_used_again_but_never_while_someone_holds_it(seen: Path, workers: int) -> None:
+    with LiveDataset(seen, loading=Loading(4, workers=workers)) as data:
+        held = take(data, 10)
+        pictures = [batch["images"]["front"].clone() for batch in held]
+        last = held[-1]["images"]["front"][0, 0].numpy()
+        value = last.copy()
+        assert len({batch["images"]["front"].data_ptr() for batch in held}) == 10
+        places = {batch["images"]["front"].data_ptr() for batch in data.batches(20)}
+        assert all(batch["images"]["front"].equal(picture) for batch, picture in zip(held, pictures, strict=True))
+        del held
+        again = {batch["images"]["front"].data_ptr() for batch in data.batches(60)}
+        np.testing.assert_array_equal(last, value)
+    assert len(places) < 20
+    assert len(again | places) < 30
+
+
 def test_a_camera_that_is_not_asked_for_is_not_read(damaged: Path) -> None:
     with LiveDataset(damaged, Sample(cameras=("wrist",))) as data:
         assert set(names(data)) == expected(damaged)
