@@ -119,6 +119,11 @@ class ShardView:
             raise CorruptionError(f"{self.layout.path}: bytes {offset} to {offset + size} lie beyond the blob")
         return os.pread(self._fd, size, self.layout.offsets["blob"] + offset)
 
+    def announce(self, offset: int, size: int) -> None:
+        """Say that these bytes of the blob will be read soon, so that they are brought from the disk meanwhile."""
+        if size > 0 and offset + size <= self.layout.capacity.blob_bytes:
+            os.posix_fadvise(self._fd, self.layout.offsets["blob"] + offset, size, os.POSIX_FADV_WILLNEED)
+
     def steps(self, name: str, first: int, count: int) -> NDArray[Any]:
         """Rows [first, first + count) of a dataset, e.g. `steps/action`: dtype[count, *shape], read-only."""
         dtype, shape = self._types[name]

@@ -23,6 +23,9 @@ log = logging.getLogger("headrace.trainer")
 # An epoch that takes in new episodes ends some time: when it has doubled, or after so many times.
 _MAX_GROWTH = 2
 _MAX_BLOCKS = 4096
+# To mix new samples in moves all that are left: not more often than this in the time that those will take. Whether new
+# ones are mixed among all that is left or among all but half a percent is the same to training.
+_JOINS = 200
 
 
 @dataclass(frozen=True)
@@ -166,9 +169,12 @@ class Plan:
     def _join(self) -> None:
         """Take what is new into this epoch."""
         last, seen, mode = self.mark.blocks[-1], self.mark.seen or {}, self._config.order.mode
-        full = mode == "growing" and self._queue.joined >= _MAX_GROWTH * self._queue.begun_with
-        if mode == "frozen" or seen is last.snapshot or full or len(self.mark.blocks) >= _MAX_BLOCKS:
+        if mode == "frozen" or seen is last.snapshot or len(self.mark.blocks) >= _MAX_BLOCKS:
             return
+        if mode == "growing":
+            full = self._queue.joined >= _MAX_GROWTH * self._queue.begun_with
+            if full or (self.mark.taken - last.taken) * _JOINS < self._queue.left:
+                return
         new = self._catalogue.between(last.snapshot, seen)
         if len(new):
             self._queue.join(new)

@@ -86,17 +86,21 @@ class Reader:
         """Raises CorruptionError."""
         arrays = _Arrays(self._config, self._pool, len(order.step))
         corrupt: dict[int, str] = {}
-        for place in range(len(order.step)):
-            shard = self._open_shard(order.paths[order.shard[place]])
-            try:
-                self._check_columns(shard, int(order.row[place]))
-                self._fill(arrays, place, order, shard)
-            except CorruptionError as error:
-                corrupt[place] = f"{shard.layout.path}: index {order.index[place]}, step {order.step[place]}: {error}"
-                if self._config.on_corrupt == "stop":
-                    raise CorruptionError(f"{corrupt[place]}; on_corrupt='skip' would leave it out") from error
+        # First all that is small; meanwhile the disk brings the frames.
+        for act in (self._fill, self._decode):
+            for place in range(len(order.step)):
+                shard = self._open_shard(order.paths[order.shard[place]])
+                try:
+                    if place not in corrupt:
+                        act(arrays, place, order, shard)
+                except CorruptionError as error:
+                    where = f"{shard.layout.path}: index {order.index[place]}, step {order.step[place]}"
+                    corrupt[place] = f"{where}: {error}"
+                    if self._config.on_corrupt == "stop":
+                        raise CorruptionError(f"{corrupt[place]}; on_corrupt='skip' would leave it out") from error
         if corrupt and len(corrupt) == len(order.step):
-            raise CorruptionError(f"no sample of a batch can be used; run `headrace verify`. First: {corrupt[0]}")
+            first = next(iter(corrupt.values()))
+            raise CorruptionError(f"no sample of a batch can be used; run `headrace verify`. First: {first}")
         keep = [place for place in range(len(order.step)) if place not in corrupt] if corrupt else None
         return Read(arrays.batch(order, keep, self._config.sample.image_dtype), list(corrupt.values()))
 
@@ -110,6 +114,7 @@ class Reader:
             sound.add(row)
 
     def _fill(self, arrays: _Arrays, place: int, order: ReadOrder, shard: ShardView) -> None:
+        self._check_columns(shard, int(order.row[place]))
         sample = self._config.sample
         step, steps = int(order.step[place]), int(order.steps[place])
         row = int(order.first[place]) + step
@@ -121,11 +126,18 @@ class Reader:
         count = min(sample.chunk_size, steps - step)
         arrays.action[place, :count] = shard.steps(f"steps/{sample.action}", row, count).reshape(count, -1)
         arrays.is_pad[place, :count] = False
+        for name in arrays.images:
+            frame = shard.steps(f"steps/images/{name}", row, 1)[0]
+            arrays.frames[place, name] = frame
+            shard.announce(int(frame["offset"]), int(frame["size"]))
+
+    def _decode(self, arrays: _Arrays, place: int, order: ReadOrder, shard: ShardView) -> None:
+        del order
         for name, images in arrays.images.items():
-            where = shard.steps(f"steps/images/{name}", row, 1)[0]
-            data = shard.blob(int(where["offset"]), int(where["size"]))
+            frame = arrays.frames[place, name]
+            data = shard.blob(int(frame["offset"]), int(frame["size"]))
             try:
-                decode_into(data, int(where["checksum"]), shard.cameras[name], images[place])
+                decode_into(data, int(frame["checksum"]), shard.cameras[name], images[place])
             except CorruptionError as error:
                 raise CorruptionError(f"camera {name!r}: {error}") from error
 
@@ -147,6 +159,7 @@ class _Arrays:
             for name, size in sizes.items()
         }
         self.qpos, self.action, self.is_pad = (tensor.numpy() for tensor in self._tensors.values())
+        self.frames: dict[tuple[int, str], np.void] = {}  # (place, camera) → FRAME
         self.images: dict[str, NDArray[np.uint8]] = {name: images.numpy() for name, images in self._images.items()}
 
     def _empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +286,19 @@ def test_several_roots_and_streams_are_one_dataset(small: Path, seen: Path, tmp_
 def test_a_limit_that_is_never_reached_changes_nothing(small: Path) -> None:
     with LiveDataset(small, LOW) as data, LiveDataset(small, LOW, follow=True, limit=Limit(100)) as limited:
         assert names(take(data, 30)) == names(take(limited, 30))
+
+
+def test_a_long_epoch_does_not_take_new_ones_in_with_every_batch(tmp_path: Path) -> None:
+    """That would cost more than reading. They still come in this epoch, evenly."""
+    grow(tmp_path, range(0, 210, 7), steps=60)
+    with LiveDataset(tmp_path, LOW, loading=Loading(2)) as data:
+        total = data.samples
+        batches = data.batches()
+        for first in range(300, 700, 20):
+            grow(tmp_path, [first], steps=60)
+            for _ in range(3):
+                next(batches)
+        joins = data.state_dict()["blocks"]
+    new = [second - first for (first, _), (second, _) in pairwise(joins)]
+    assert min(new) >= total / 210
+    assert len(joins) > 4
