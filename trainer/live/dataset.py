@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from protocol.errors import ConfigurationError, DatasetError
@@ -17,10 +18,10 @@ from trainer.live.catalogue import Catalogue, Snapshot
 from trainer.live.options import Follow, Limit, Loading, Order, Sample, Selection
 from trainer.live.plan import Plan, PlanConfig, Request, Sign
 from trainer.live.ranks import Ranks
-from trainer.live.reader import Batch, Read, Reader, ReaderConfig, ReadOrder
+from trainer.live.reader import Batch, Read, ReaderConfig, ReadOrder, pinned
 from trainer.live.schema import Schema
 from trainer.live.statistics import RunningStatistics, Statistics, column_blocks
-from trainer.live.workers import ahead, reading
+from trainer.live.workers import Workers, ahead
 
 log = logging.getLogger("headrace.trainer")
 
@@ -59,6 +60,7 @@ class LiveDataset(IterableDataset[Batch]):
         config = PlanConfig(
             self._order, limit or Limit(), following, self._loading.batch_size, self._loading.drop_last
         )  # fmt: skip
+        self._workers: Workers | None = None
         try:
             self._plan = Plan(self._catalogue, config, Ranks(self._order))
         except BaseException:
@@ -68,7 +70,6 @@ class LiveDataset(IterableDataset[Batch]):
         self._options = resume.describe(self._order, self._selection)
         self._running: dict[str, RunningStatistics] = {}
         self._summed: Snapshot = {}
-        self._reader: Reader | None = None
         self.skipped = 0
 
     def __enter__(self) -> LiveDataset:
@@ -78,7 +79,10 @@ class LiveDataset(IterableDataset[Batch]):
         self.close()
 
     def close(self) -> None:
-        """Close all files."""
+        """Stop the workers and close all files."""
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
         self._catalogue.close()
 
     # --- batches --------------------------------------------------------------------------------------------------
@@ -100,10 +104,11 @@ class LiveDataset(IterableDataset[Batch]):
         self._rewind()
         if steps == 0 or self._plan.begin(may_wait=True) == "stop":
             return
-        config = self._reader_config()
-        if self._reader is None:
-            self._reader = Reader(config, self._catalogue.shard_at)
-        lead = self._loading.workers * self._loading.prefetch
+        if self._workers is None:
+            self._workers = Workers(self._loading, self._reader_config(), self._catalogue.shard_at)
+        workers, lead = self._workers, self._loading.workers * self._loading.prefetch
+        # What comes from another process is not page-locked here, and that process should not open the GPU.
+        pin = self._loading.pin_memory and self._loading.processes and torch.cuda.is_available()
         asked = 0
 
         def following(may_wait: bool) -> Request | Sign:
@@ -116,15 +121,15 @@ class LiveDataset(IterableDataset[Batch]):
         def over(sign: Sign) -> bool:
             return sign == "stop" or epochs is not None
 
-        with reading(self._loading, config, self._reader) as read:
-            for found in ahead(following, lambda request: read(self._read_order(request)), lead, over):
-                if isinstance(found, tuple):
-                    self._handed_over = found[0].mark
-                    self._count_corrupt(found[1])
-                    yield found[1].batch
-                elif found == "epoch":
-                    old = self._handed_over
-                    self._handed_over = replace(old, epoch=old.epoch + 1, taken=0, blocks=())
+        for found in ahead(following, lambda request: workers.begin(self._read_order(request)), lead, over):
+            if isinstance(found, tuple):
+                self._handed_over = found[0].mark
+                self._count_corrupt(found[1])
+                batch = found[1].batch
+                yield pinned(batch) if pin else batch
+            elif found == "epoch":
+                old = self._handed_over
+                self._handed_over = replace(old, epoch=old.epoch + 1, taken=0, blocks=())
 
     def _rewind(self) -> None:
         """Forget what was planned ahead and not handed over."""
@@ -151,7 +156,8 @@ class LiveDataset(IterableDataset[Batch]):
         schema = self._catalogue.check.schema
         assert schema is not None, "a plan that has begun has seen episodes"
         loading = self._loading
-        return ReaderConfig(self._sample, schema, loading.batch_size, loading.on_corrupt, loading.pin_memory)
+        pin = loading.pin_memory and not loading.processes
+        return ReaderConfig(self._sample, schema, loading.batch_size, loading.on_corrupt, pin)
 
     def _count_corrupt(self, result: Read) -> None:
         for place in result.corrupt:

@@ -74,6 +74,13 @@ class ReaderConfig:
     pin_memory: bool
 
 
+def pinned(batch: Batch) -> Batch:
+    """A copy in page-locked memory."""
+    images = {name: tensor.pin_memory() for name, tensor in batch["images"].items()}
+    others = {name: tensor.pin_memory() for name, tensor in batch.items() if isinstance(tensor, torch.Tensor)}
+    return {"images": images, **others}  # type: ignore[typeddict-item]  # a key each
+
+
 class Reader:
     """Makes batches; may be used by several threads at once. open_shard: gives the open shard of a path."""
 
@@ -175,6 +182,7 @@ class _Arrays:
             images = {name: tensor[keep] for name, tensor in images.items()}
         upright = {name: tensor.permute(0, 3, 1, 2) for name, tensor in images.items()}
         if image_dtype == "float32":
-            upright = {name: tensor.to(torch.float32).div_(255) for name, tensor in upright.items()}
+            floats = {name: tensor.to(torch.float32).div_(255) for name, tensor in upright.items()}
+            upright = {name: tensor.pin_memory() for name, tensor in floats.items()} if self._pin else floats
         batch: Batch = {"images": upright, **tensors}  # type: ignore[typeddict-item]  # a key each
         return batch

@@ -6,7 +6,6 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -44,29 +43,32 @@ def _read_in_process(order: ReadOrder) -> Read:
     return _reader.read(order)
 
 
-@contextmanager
-def reading(loading: Loading, config: ReaderConfig, reader: Reader) -> Iterator[Callable[[ReadOrder], Future[Read]]]:
-    """A function that begins to read; what is still being read at the end is waited for or dropped."""
-    if not loading.workers:
-        yield lambda order: _now(reader, order)
-        return
-    pool: Executor
-    if loading.processes:
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(loading.workers, context, _begin_process, (config,))
-        read: Callable[[ReadOrder], Read] = _read_in_process
-    else:
-        pool, read = ThreadPoolExecutor(loading.workers, thread_name_prefix="live"), reader.read
-    try:
-        yield lambda order: pool.submit(read, order)
-    finally:
-        pool.shutdown(cancel_futures=True)
+class Workers:
+    """Who reads: nobody (then whoever asks does), threads or processes; started once, for all epochs."""
 
+    def __init__(self, loading: Loading, config: ReaderConfig, shard_at: Callable[[Path], ShardView]) -> None:
+        self._reader = Reader(config, shard_at)
+        self._pool: Executor | None = None
+        self._read: Callable[[ReadOrder], Read] = self._reader.read
+        if loading.processes:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(loading.workers, context, _begin_process, (config,))
+            self._read = _read_in_process
+        elif loading.workers:
+            self._pool = ThreadPoolExecutor(loading.workers, thread_name_prefix="live")
 
-def _now(reader: Reader, order: ReadOrder) -> Future[Read]:
-    done: Future[Read] = Future()
-    done.set_result(reader.read(order))
-    return done
+    def begin(self, order: ReadOrder) -> Future[Read]:
+        """Begin to read."""
+        if self._pool is not None:
+            return self._pool.submit(self._read, order)
+        done: Future[Read] = Future()
+        done.set_result(self._read(order))
+        return done
+
+    def close(self) -> None:
+        """Stop them; what is being read is waited for."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
 
 def ahead(
@@ -79,19 +81,24 @@ def ahead(
     """
     waiting: deque[tuple[Request, Future[T]] | Sign] = deque()
     done = False
-    while waiting or not done:
-        while not done and len(waiting) <= lead:
-            # What is ready is handed over before anyone waits for more.
-            found = following(not waiting)
-            if found == "wait":
-                break
-            if isinstance(found, Request):
-                waiting.append((found, begin(found)))
+    try:
+        while waiting or not done:
+            while not done and len(waiting) <= lead:
+                # What is ready is handed over before anyone waits for more.
+                found = following(not waiting)
+                if found == "wait":
+                    break
+                if isinstance(found, Request):
+                    waiting.append((found, begin(found)))
+                else:
+                    waiting.append(found)
+                    done = over(found)
+            first = waiting.popleft()
+            if isinstance(first, tuple):
+                yield first[0], first[1].result()
             else:
-                waiting.append(found)
-                done = over(found)
-        first = waiting.popleft()
-        if isinstance(first, tuple):
-            yield first[0], first[1].result()
-        else:
-            yield first
+                yield first
+    finally:
+        for left in waiting:
+            if isinstance(left, tuple):
+                left[1].cancel()
