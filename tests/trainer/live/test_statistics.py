@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -30,6 +30,7 @@ def check(found: Statistics, rows: np.ndarray) -> None:
     np.testing.assert_array_equal(found.max, rows.max(axis=0))
 
 
+@settings(deadline=None)
 @given(st.lists(values, min_size=1, max_size=6).filter(lambda blocks: sum(map(len, blocks)) > 0))
 def test_blocks_give_what_numpy_gives_for_all_at_once(blocks: list[np.ndarray]) -> None:
     running = RunningStatistics(3)
