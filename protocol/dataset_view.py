@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from protocol.errors import DatasetError
+from protocol.folder_watch import FolderWatch
 from protocol.layout import SHARD_PATTERN
 from protocol.shard_view import EpisodeView, ShardView
 
@@ -19,15 +21,30 @@ def shard_paths(root: Path) -> list[Path]:
     return sorted(path for path in root.rglob("*.h5") if re.fullmatch(SHARD_PATTERN, path.name) and path.is_file())
 
 
+@dataclass(frozen=True)
+class NewRows:
+    """Rows [first, last) of a shard, committed since someone looked before."""
+
+    shard: ShardView
+    first: int
+    last: int
+
+
 class DatasetView:
     """A dataset directory, read-only. Costs the writer nothing."""
 
     def __init__(self, root: Path | str) -> None:
-        """Raises DatasetError if `root` is no directory."""
+        """Raises DatasetError if `root` is no directory, or a shard in it is damaged."""
         self.root = Path(root)
         self.shards: dict[Path, ShardView] = {}
         self._seen: dict[Path, int] = {}
-        self._find_shards()
+        self._growing: dict[Path, ShardView] = {}
+        self._watch = FolderWatch(self.root, ".h5")
+        try:
+            self._find_shards()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> DatasetView:
         return self
@@ -40,22 +57,38 @@ class DatasetView:
         for shard in self.shards.values():
             shard.close()
         self.shards.clear()
+        self._growing.clear()
 
     @property
     def streams(self) -> list[str]:
         """The names of the streams found so far."""
         return sorted({shard.spec.name for shard in self.shards.values()})
 
+    def refresh(self) -> list[NewRows]:
+        """What was committed since the last call, each row exactly once; the first call gives all there is.
+
+        Some microseconds a folder and a growing shard if nothing came; no row is looked at twice. Raises DatasetError
+        if the directory, or a shard with episodes, is gone.
+        """
+        self._find_shards()
+        news: list[NewRows] = []
+        for path, shard in list(self._growing.items()):
+            # In this order: rows that were committed before the seal are seen after it.
+            final = shard.sealed
+            shard.refresh()
+            seen, count = self._seen.get(path, 0), len(shard)
+            if count > seen:
+                self._seen[path] = count
+                news.append(NewRows(shard, seen, count))
+            if final:
+                del self._growing[path]
+        return news
+
     def new_episodes(self) -> Iterator[EpisodeView]:
         """The episodes committed since the last call, each exactly once; the first call gives all there are."""
-        self._find_shards()
-        for path, shard in self.shards.items():
-            seen = self._seen.get(path, 0)
-            if seen == len(shard):
-                shard.refresh()
-            self._seen[path] = len(shard)
-            for number in range(seen, len(shard)):
-                yield shard.episode(number)
+        for rows in self.refresh():
+            for number in range(rows.first, rows.last):
+                yield rows.shard.episode(number)
 
     def episodes(self, stream: str | None = None) -> Iterator[EpisodeView]:
         """All committed episodes seen so far, of one stream or of all."""
@@ -65,12 +98,20 @@ class DatasetView:
                     yield shard.episode(number)
 
     def _find_shards(self) -> None:
-        for path in shard_paths(self.root):
-            known = self.shards.get(path)
-            # A sink that stops removes a shard that it had prepared and not used; a new one may take its name.
-            if known is not None and (len(known) or known.is_at_its_path()):
+        if not self._watch.changed():
+            return
+        paths = [path for path in self._watch.files() if re.fullmatch(SHARD_PATTERN, path.name)]
+        # A sink that stops removes a shard that it had prepared and not used; a new one may take its name.
+        for path, shard in list(self.shards.items()):
+            if shard.is_at_its_path():
                 continue
-            if known is not None:
-                self.shards.pop(path).close()
-            with suppress(FileNotFoundError):
-                self.shards[path] = ShardView(path)
+            if shard.refresh() or len(shard):
+                raise DatasetError(f"{path} was removed or replaced, with {len(shard)} committed episodes; put it back")
+            self.shards.pop(path).close()
+            self._growing.pop(path, None)
+        for path in paths:
+            if path not in self.shards:
+                with suppress(FileNotFoundError):
+                    self.shards[path] = self._growing[path] = ShardView(path)
+        order = {path: self.shards[path] for path in sorted(self.shards)}
+        self.shards, self._growing = order, {path: shard for path, shard in order.items() if path in self._growing}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,22 @@ from numpy.typing import NDArray
 
 from protocol.checksum import episode_checksum, frame_checksum
 from protocol.errors import CorruptionError, DatasetError
-from protocol.layout import Rows, ShardLayout, dataset_type, read_rows, read_seal, read_sealed_rows
+from protocol.layout import (
+    EPISODE,
+    SEAL,
+    Rows,
+    ShardLayout,
+    dataset_names,
+    dataset_type,
+    read_rows,
+    read_seal,
+    read_sealed_rows,
+)
 from protocol.messages import Outcome
 from protocol.spec import StreamSpec
+
+# What lies where nothing was written yet.
+_NO_ROW, _NO_SEAL = bytes(EPISODE.itemsize), bytes(SEAL.itemsize)
 
 
 class ShardView:
@@ -28,6 +42,11 @@ class ShardView:
     def __init__(self, path: Path) -> None:
         """Raises DatasetError if `path` is no shard."""
         self.layout = ShardLayout.read(path)
+        names = dataset_names(self.spec)
+        self._types = {name: dataset_type(self.spec, self.layout.capacity, name) for name in names}
+        self._row_bytes = {name: dtype.itemsize * prod(shape[1:]) for name, (dtype, shape) in self._types.items()}
+        self.cameras = {camera.name: camera for camera in self.spec.cameras}
+        self._sealed = False
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.rows = self._committed_rows()
 
@@ -51,7 +70,9 @@ class ShardView:
     @property
     def sealed(self) -> bool:
         """The shard is full and never changes again."""
-        return read_seal(self._fd, self.layout) is not None
+        if not self._sealed and os.pread(self._fd, SEAL.itemsize, self.layout.offsets["seal"]) != _NO_SEAL:
+            self._sealed = read_seal(self._fd, self.layout) is not None
+        return self._sealed
 
     def _committed_rows(self) -> Rows:
         seal = read_seal(self._fd, self.layout)
@@ -66,7 +87,10 @@ class ShardView:
             return False
 
     def refresh(self) -> int:
-        """Look for new commits; returns how many there are."""
+        """Look for new commits; returns how many there are. One small read if nothing was written."""
+        place = self.layout.offsets["episodes"] + len(self.rows) * EPISODE.itemsize
+        if len(self.rows) == self.layout.capacity.episodes or os.pread(self._fd, EPISODE.itemsize, place) == _NO_ROW:
+            return 0
         new = read_rows(self._fd, self.layout, "episodes", len(self.rows))
         if len(new):
             self.rows = np.concatenate([self.rows, new])
@@ -95,16 +119,20 @@ class ShardView:
             raise CorruptionError(f"{self.layout.path}: bytes {offset} to {offset + size} lie beyond the blob")
         return os.pread(self._fd, size, self.layout.offsets["blob"] + offset)
 
+    def announce(self, offset: int, size: int) -> None:
+        """Say that these bytes of the blob will be read soon, so that they are brought from the disk meanwhile."""
+        if size > 0 and offset + size <= self.layout.capacity.blob_bytes:
+            os.posix_fadvise(self._fd, self.layout.offsets["blob"] + offset, size, os.POSIX_FADV_WILLNEED)
+
     def steps(self, name: str, first: int, count: int) -> NDArray[Any]:
-        """Rows [first, first + count) of a dataset, e.g. `steps/action`."""
-        dtype, shape = dataset_type(self.spec, self.layout.capacity, name)
+        """Rows [first, first + count) of a dataset, e.g. `steps/action`: dtype[count, *shape], read-only."""
+        dtype, shape = self._types[name]
         if first + count > shape[0]:
             raise CorruptionError(f"{self.layout.path}: steps {first} to {first + count} lie beyond {name}")
         return np.frombuffer(self._read(name, first, count), dtype).reshape(count, *shape[1:])
 
     def _read(self, name: str, first: int, count: int) -> bytes:
-        dtype, shape = dataset_type(self.spec, self.layout.capacity, name)
-        row = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+        row = self._row_bytes[name]
         data = os.pread(self._fd, row * count, self.layout.offsets[name] + row * first)
         if len(data) != row * count:
             raise CorruptionError(f"{self.layout.path}: {name} is cut off; the file was truncated")
@@ -166,9 +194,15 @@ class EpisodeView:
                 data = self.shard.blob(int(place["offset"]), int(place["size"]))
                 if frame_checksum(data) != int(place["checksum"]):
                     raise CorruptionError(f"{where}: camera {camera!r}, step {step}: frame differs from its checksum")
+        self.check_columns()
+
+    def check_columns(self) -> None:
+        """As `check`, but of columns, attributes and frame tables only; no frame is read."""
+        tables = [self.frame_table(camera.name) for camera in self.shard.spec.cameras]
         columns = [self.column(column.name) for column in self.shard.spec.columns] if self.steps else []
-        checksums = [np.ascontiguousarray(table["checksum"]) for table in tables.values()]
+        checksums = [np.ascontiguousarray(table["checksum"]) for table in tables]
         if episode_checksum(checksums, columns, self._attribute_bytes()) != int(self.row["data_checksum"]):
+            where = f"{self.shard.layout.path}: row {self.number}, index {self.index}"
             raise CorruptionError(f"{where}: the columns or attributes differ from the episode's checksum")
 
     def _attribute_bytes(self) -> bytes:
