@@ -30,6 +30,7 @@ bench: setup
 soak: setup
 	HEADRACE_SOAK_EXAMPLES=20000 $(BIN)/python -m pytest tests/protocol/test_delivery.py -o faulthandler_timeout=0
 	HEADRACE_SOAK_IMAGES=20000 $(BIN)/python -m pytest tests/sink/test_crash_images.py -o faulthandler_timeout=0
+	HEADRACE_SOAK_MIRROR_IMAGES=1000 $(BIN)/python -m pytest tests/sink/test_mirror.py -o faulthandler_timeout=0 --timeout 0
 	HEADRACE_SOAK_MESSAGES=1000000 $(BIN)/python -m pytest tests/strangers -o faulthandler_timeout=0
 	HEADRACE_SOAK_FAULTS=1000 HEADRACE_SOAK_SEED=$$(date +%s) $(BIN)/python -m pytest tests/system/test_chaos.py -o faulthandler_timeout=0
 	HEADRACE_SOAK_SCENES=1000 $(BIN)/python -m pytest tests/producers/namo/test_generator.py -o faulthandler_timeout=0 --timeout 0

@@ -46,8 +46,10 @@ def jpeg_size(data: memoryview) -> tuple[int, int] | None:
 class ContentAudit:
     """One shard. `run` gives the faults; `on_bytes` is told how far it is, from several threads."""
 
-    def __init__(self, shard: ShardAudit, table: FrameTable, on_bytes: OnBytes) -> None:
+    def __init__(self, shard: ShardAudit, table: FrameTable, on_bytes: OnBytes, first_document: int = 0) -> None:
+        """first_document: those before it are known to be right; rows may refer to them."""
         self._shard, self._table, self._on_bytes = shard, table, on_bytes
+        self._first_document = first_document
         self._found = table.places["checksum"].copy()
         self._documents = {bytes(row["sha256"]).decode("ascii", "replace") for row in shard.documents}
 
@@ -112,7 +114,8 @@ class ContentAudit:
     # --- documents and episodes -------------------------------------------------------------------------------
 
     def _check_documents(self) -> Iterator[Fault]:
-        for number, row in enumerate(self._shard.documents):
+        new = self._shard.documents[self._first_document :]
+        for number, row in enumerate(new, self._first_document):
             name = bytes(row["sha256"]).decode("ascii", "replace")
             try:
                 data = self._shard.read("blob", int(row["offset"]), int(row["size"]))

@@ -14,6 +14,7 @@ BENCHES: dict[str, tuple[str, str]] = {
     "sink": ("deploy.bench.sink.main:main", "the sink against its disk and its network, crowds, restarts, peers"),
     "plan": ("deploy.bench.plan:main", "NAMO: pushes, solved searches and their cost, tree against idfs"),
     "infer": ("deploy.bench.infer.main:main", "the inference server against its model alone and other servers"),
+    "read": ("deploy.bench.read.main:main", "LiveDataset against decoding and other loaders, refresh, growing data"),
     "policy": ("producers.robosuite.policy_bench:main", "success and length of scripted episodes, by task"),
 }
 

@@ -25,6 +25,7 @@ PROGRAMS = sorted(
         "export namo",
         "bench plan",
         "bench infer",
+        "bench read",
         "bench collect",
         "bench policy",
         *(f"keys {word}" for word in KEYS),

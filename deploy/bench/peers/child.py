@@ -65,6 +65,15 @@ class Child:
             text += piece
         return text.decode(errors="replace").strip()
 
+    def tell(self, line: str) -> None:
+        """Write a line to its stdin. Raises PeerError if it has ended."""
+        assert self._process.stdin
+        try:
+            self._process.stdin.write(f"{line}\n".encode())
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise PeerError(self._last_words()) from error
+
     def wait(self, limit_s: float) -> None:
         """Until it has ended well. Raises PeerError if it does not."""
         try:

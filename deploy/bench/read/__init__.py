@@ -1,0 +1,1 @@
+"""`headrace bench read`: how fast the dataset is read, against what one would use instead."""

@@ -1,0 +1,180 @@
+"""A dataset and its mirror: which shards there are to mirror, and who may write to the mirror."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from protocol.dataset_view import shard_paths
+from protocol.errors import ConfigurationError, DatasetError, LockedError
+from protocol.layout import EPISODE, SHARD_NAME, ShardLayout, is_sound, read_seal
+from sink.dataset import IDENTITY_NAME, stored_uuid, write_identity
+from sink.disk import Disk, make_directories
+from sink.lock import LOCK_NAME, DirectoryLock
+from sink.mirror_shard import ShardMirror, Watch, table_faults
+from sink.shard_file import PREPARING
+
+# What is in a directory that becomes a dataset, before it is one.
+NOT_YET = {LOCK_NAME, "dataset.draft"}
+
+
+class Mirror:
+    """Holds the lock of the mirror while it lives, so that no sink and no other mirror writes there.
+
+    rows, shards: mirrored in all, also by earlier runs.
+    """
+
+    def __init__(self, source: Path, mirror: Path, jobs: int = 2, disk: Disk | None = None) -> None:
+        """Raises ConfigurationError, DatasetError, LockedError."""
+        self.source, self.mirror = source, mirror
+        self.uuid = _check(source, mirror)
+        self._disk = disk or Disk()
+        self._shards: dict[Path, ShardMirror] = {}  # by their path in the source
+        self._folders: set[Path] = set()  # whose names are durable, and without drafts
+        try:
+            self._lock = DirectoryLock(mirror, self._disk)
+        except LockedError as error:
+            raise LockedError(f"{mirror} cannot be a mirror now: {error}") from error
+        self._lock.say(f"mirror of {source}")
+        self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="mirror")
+        try:
+            if stored_uuid(mirror) is None:
+                write_identity(mirror, (source / IDENTITY_NAME).read_bytes(), self._disk)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Mirror:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all files and let others write to the mirror."""
+        self._pool.shutdown()
+        for shard in self._shards.values():
+            shard.close()
+        self._disk.stop()
+        self._lock.release()
+
+    @property
+    def rows(self) -> int:
+        """Committed indices in the mirror, of the shards looked at so far."""
+        return sum(shard.rows for shard in self._shards.values())
+
+    @property
+    def shards(self) -> int:
+        """Shards looked at so far."""
+        return len(self._shards)
+
+    def pull(self, watch: Watch | None = None) -> int:
+        """Copy what was committed since the last call; returns how many rows.
+
+        A shard that cannot be mirrored does not hold up the others. Raises CorruptionError or DatasetError, the first
+        that was met, at the end.
+        """
+        watch = watch or Watch()
+        done, errors = 0, []
+        for path in self._paths():
+            if watch.stopped():
+                break
+            try:
+                done += self._shard(path).pull(watch)
+            except DatasetError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return done
+
+    def _paths(self) -> list[Path]:
+        """The shards to mirror: of each stream up to the last one with a row or a seal.
+
+        A later one was only prepared; the sink may take it away and put another in its place.
+        """
+        wanted = []
+        folders: dict[Path, list[Path]] = {}
+        for path in shard_paths(self.source):
+            folders.setdefault(path.parent, []).append(path)
+        for paths in folders.values():
+            paths.sort(key=lambda path: int(path.stem))
+            while paths and paths[-1] not in self._shards and not _in_use(paths[-1]):
+                paths.pop()
+            wanted += paths
+        return wanted
+
+    def _shard(self, path: Path) -> ShardMirror:
+        shard = self._shards.get(path)
+        if shard is None:
+            layout = ShardLayout.read(path)
+            self._check_identity(layout)
+            place = self.mirror / path.relative_to(self.source)
+            self._make_folder(place.parent)
+            shard = self._shards[path] = ShardMirror(self._disk, layout, place, self._pool)
+        return shard
+
+    def _check_identity(self, layout: ShardLayout) -> None:
+        path, name = layout.path, layout.spec.name
+        if layout.dataset_uuid != self.uuid:
+            raise DatasetError(
+                f"{path} belongs to dataset {layout.dataset_uuid}, {self.source} is {self.uuid}; was it copied there?"
+            )
+        if path.parent != self.source / name or path.name != SHARD_NAME.format(layout.number):
+            expected = self.source / name / SHARD_NAME.format(layout.number)
+            raise DatasetError(f"{path} holds what belongs in {expected}; was it copied or renamed?")
+
+    def _make_folder(self, folder: Path) -> None:
+        """A folder of the mirror with durable names, also those that a killed mirror has left."""
+        if folder in self._folders:
+            return
+        make_directories(self._disk, folder, below=self.mirror)
+        for draft in folder.glob(f"*{PREPARING}"):
+            self._disk.remove(draft)
+        self._disk.sync_directory(folder)
+        self._folders.add(folder)
+
+
+def _in_use(path: Path) -> bool:
+    """The shard has a row or is full, so that it cannot vanish any more; or it is damaged, which is told later."""
+    try:
+        layout = ShardLayout.read(path)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except DatasetError:
+        return True
+    try:
+        first = os.pread(fd, EPISODE.itemsize, layout.offsets["episodes"])
+        if is_sound(np.frombuffer(first, EPISODE)[0], 0) or read_seal(fd, layout) is not None:
+            return True
+    finally:
+        os.close(fd)
+    return bool(first.strip(b"\0") and table_faults(path))
+
+
+def _check(source: Path, mirror: Path) -> str:
+    """The uuid of the source, if `mirror` may be its mirror."""
+    here, there = mirror.resolve(), source.resolve()
+    if here == there or here in there.parents or there in here.parents:
+        raise ConfigurationError(f"{mirror} and {source} lie in each other; a mirror needs a directory of its own")
+    uuid = stored_uuid(source)
+    if uuid is None:
+        found = f"found none in {source}" if source.is_dir() else f"{source} is no directory"
+        raise DatasetError(
+            f"expected {IDENTITY_NAME} and shards like STREAM/000000.h5, {found}; give the directory that "
+            "`headrace sink --data` was given"
+        )
+    if mirror.exists() and not mirror.is_dir():
+        raise DatasetError(f"{mirror} is no directory; a mirror is made in a new or empty one")
+    known = stored_uuid(mirror)
+    if known is not None and known != uuid:
+        raise DatasetError(f"{mirror} is dataset {known}, and {source} is {uuid}; choose another directory")
+    others = sorted({path.name for path in mirror.iterdir()} - NOT_YET) if mirror.exists() else []
+    if known is None and others:
+        raise DatasetError(
+            f"{mirror} is no dataset and not empty: it has {', '.join(others[:5])}; choose another directory"
+        )
+    return uuid

@@ -1,0 +1,1 @@
+"""Measuring programs of reading and training; `headrace bench read` starts them."""
