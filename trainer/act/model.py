@@ -28,14 +28,6 @@ Images = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Moments:
-    """mean and std of every number of a state, [S], or of an action, [A], in the units of the data."""
-
-    mean: Tensor
-    std: Tensor
-
-
-@dataclass(frozen=True)
 class Examples:
     """A batch. state: float32[B, S]. images: camera → uint8[B, 3, H, W]. action: float32[B, K, A].
 
@@ -68,10 +60,10 @@ class Normalisation(nn.Module):
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("std", torch.ones(size))
 
-    def set(self, moments: Moments) -> None:
-        """Use these from now on."""
-        self.mean.copy_(moments.mean)
-        self.std.copy_(moments.std.clamp(min=MIN_STD))
+    def set(self, mean: Tensor, std: Tensor) -> None:
+        """Use these from now on: [size] and [size], in the data's units."""
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp(min=MIN_STD))
 
     def forward(self, x: Tensor) -> Tensor:
         """[…, size] in the data's units → normalised."""
@@ -104,7 +96,7 @@ class StyleEncoder(nn.Module):
         padding = functional.pad(is_pad, (2, 0), value=False)  # [B, 2 + K]
         for layer in self.layers:
             tokens = layer(tokens, self.places, padding)  # [B, 2 + K, D]
-        mean, log_variance = self.style(tokens[:, 0]).chunk(2, dim=-1)  # [B, Z], [B, Z]
+        mean, log_variance = self.style(tokens[:, 0]).float().chunk(2, dim=-1)  # [B, Z], [B, Z]
         return mean, log_variance
 
 
@@ -141,6 +133,11 @@ class Act(nn.Module):
         for name, values in (("image_mean", IMAGE_MEAN), ("image_std", IMAGE_STD)):
             self.register_buffer(name, 255 * torch.tensor(values)[:, None, None], persistent=False)
 
+    @property
+    def parameters_count(self) -> int:
+        """Numbers that are trained."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
     def forward(self, state: Tensor, images: Images) -> Tensor:
         """The policy, style 0: float32[B, S], camera → uint8[B, 3, H, W] → actions float32[B, K, A] as in the data."""
         style = state.new_zeros(len(state), self.config.latent)  # [B, Z]
@@ -175,7 +172,7 @@ class Act(nn.Module):
         x = torch.zeros_like(queries).expand(len(state), -1, -1)  # [B, K, D]
         for layer in self.decoder:
             x = layer(x, queries, memory, places)  # [B, K, D]
-        found: Tensor = self.action(x)  # [B, K, A]
+        found: Tensor = self.action(x).float()  # [B, K, A]
         return found
 
     def measure(self, images: Images) -> None:
