@@ -124,9 +124,7 @@ def state_of(info: PolicyInfo, observation: Observation) -> NDArray[np.float32]:
             f"expected columns {', '.join(info.columns)} and cameras {', '.join(info.cameras) or 'none'}, found "
             f"{', '.join(observation.columns)} and {', '.join(observation.frames) or 'none'}"
         )
-    parts = [
-        _numbers(f"column {name!r}", observation.columns[name], (size,)) for name, size in info.columns.items()
-    ]
+    parts = [_numbers(f"column {name!r}", observation.columns[name], (size,)) for name, size in info.columns.items()]
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
