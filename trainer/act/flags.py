@@ -22,6 +22,9 @@ class ActFlags:
     """Streams to train on; all of them if not given. They must have the same columns and cameras."""
     follow: bool = False
     """Go on with episodes that are committed while this runs, and wait for the first."""
+    min_episodes: int = 1
+    """Wait for so many before the first step. Means and standard deviations are those of the episodes that are there
+    then, and stay as they are."""
     include_failures: bool = False
     """Imitate failed episodes too."""
     validation_share: float = 0.1
@@ -110,7 +113,7 @@ class ActFlags:
 
     def check(self) -> None:
         """Raises ConfigurationError."""
-        for name in ("epochs", "batch_size", "chunk_size", "save_every", "keep", "validate_every", "log_every"):
+        for name in _AT_LEAST_1:
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected at least 1")
         if self.steps is not None and self.steps < 1:
@@ -142,6 +145,18 @@ class ActFlags:
         ).check()
 
 
+_AT_LEAST_1 = (
+    "min_episodes",
+    "epochs",
+    "batch_size",
+    "chunk_size",
+    "save_every",
+    "keep",
+    "validate_every",
+    "validation_batches",
+    "log_every",
+)
+# Fields of ActConfig that are flags of the same name.
 _SIZES = (
     "hidden",
     "feedforward",

@@ -34,7 +34,7 @@ def train(run: Run) -> None:
         optimizer.zero_grad()
         losses.total.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(parameters, flags.clip_norm)
-        _check_finite(run, losses.total, norm)
+        _check_finite(run, losses.total.detach(), norm)
         for group, rate in zip(optimizer.param_groups, (flags.lr, flags.lr_backbone), strict=False):
             group["lr"] = rate * _rate(run)
         optimizer.step()
@@ -44,7 +44,7 @@ def train(run: Run) -> None:
         run.logs.advance(run.step)
         if run.step % flags.log_every == 0:
             run.logs.write(run.step, {"epoch": run.data.epoch, **recent.means(), "lr": flags.lr * _rate(run)})
-        if run.step % flags.validate_every == 0:
+        if flags.validation_share and run.step % flags.validate_every == 0:
             validate(run)
         if run.step % flags.save_every == 0:
             run.save()
@@ -57,16 +57,15 @@ def train(run: Run) -> None:
 @torch.no_grad()
 def validate(run: Run) -> None:
     """Log the error of the policy, as it is used, on episodes that it is not trained on."""
-    if run.validation is None or not run.validation.samples:
-        return
     run.policy.eval()
     total = weight = 0.0
-    for number, batch in enumerate(run.validation, 1):
-        examples = run.examples(batch)
-        total += float(run.policy.error(examples)) * len(examples.state)
-        weight += len(examples.state)
-        if number >= run.flags.validation_batches:
-            break
+    with run.validation() as data:
+        if not data.samples:
+            return
+        for batch in data.batches(min(len(data), run.flags.validation_batches)):
+            examples = run.examples(batch)
+            total += float(run.policy.error(examples)) * len(examples.state)
+            weight += len(examples.state)
     run.logs.write(run.step, {"validation_l1": total / weight})
 
 

@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import tyro
 import zmq
 
 from protocol import jpeg
 from protocol.checkpoint import OpenCheckpoint, open_checkpoint
+from protocol.checksum import frame_checksum
 from protocol.endpoint import is_loopback
-from protocol.errors import ConfigurationError, EpisodeError, HeadraceError
+from protocol.errors import ConfigurationError, CorruptionError, EpisodeError, HeadraceError
 from protocol.policy import (
     MAX_QUESTION_BYTES,
     POLICY_PROTOCOL,
@@ -41,6 +43,7 @@ from protocol.spec import Camera
 from trainer.act.checkpoint import load_policy
 from trainer.act.train import choose_device
 from trainer.interrupt import interruptible
+from trainer.live.frames import decode_into
 
 log = logging.getLogger("headrace.policy")
 
@@ -84,7 +87,7 @@ class ServedPolicy:
         )
 
     def answer(self, question: AskInfo | Observation) -> FromPolicy:
-        """Its answer, with the question's number. Raises PolicyProtocolError, EpisodeError."""
+        """Its answer, with the question's number. Raises PolicyProtocolError, EpisodeError, CorruptionError."""
         if isinstance(question, AskInfo):
             return PolicyInfo(**{name: getattr(self.info, name) for name in _FIELDS}, id=question.id)
         state = torch.from_numpy(state_of(self.info, question))[None].to(self._device)  # [1, S]
@@ -95,8 +98,10 @@ class ServedPolicy:
 
     def _image(self, name: str, data: bytes) -> torch.Tensor:
         """uint8[1, 3, H, W], scaled as in training."""
-        jpeg.check(data, Camera(name, *self.info.cameras[name]))
-        pixels = jpeg.decode(data)
+        camera, config = Camera(name, *self.info.cameras[name]), self._model.config
+        jpeg.check(data, camera)
+        pixels = np.empty((config.image_height, config.image_width, 3), np.uint8)  # [H, W, 3]
+        decode_into(data, frame_checksum(data), camera, pixels)
         return torch.from_numpy(pixels).permute(2, 0, 1)[None].to(self._device)
 
 
@@ -132,7 +137,7 @@ def _serve_one(socket: zmq.Socket[bytes], policy: ServedPolicy) -> None:
         return
     try:
         answer = policy.answer(question)
-    except (PolicyProtocolError, EpisodeError) as error:
+    except (PolicyProtocolError, EpisodeError, CorruptionError) as error:
         answer = Failed(id=question.id, why=str(error)[:_WHY_CHARACTERS])
     try:
         socket.send_multipart([peer, encode(answer)], zmq.NOBLOCK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,18 +25,22 @@ from trainer.act.logs import Logs
 from trainer.act.model import Act, Examples
 from trainer.act.provenance import Provenance
 from trainer.live import LiveDataset
+from trainer.live.reader import Batch
 
 
 @dataclass
 class Run:
-    """average: of the weights, if --ema. step: steps done. saved: the step of the newest checkpoint."""
+    """average: of the weights, if --ema. validation: opens the episodes that are not trained on, as of now.
+
+    step: steps done. saved: the step of the newest checkpoint.
+    """
 
     flags: ActFlags
     model: Act
     average: Act | None
     optimizer: torch.optim.Optimizer
     data: LiveDataset
-    validation: LiveDataset | None
+    validation: Callable[[], LiveDataset]
     provenance: Provenance
     device: torch.device
     logs: Logs
@@ -81,7 +86,7 @@ class Run:
         self.data.load_state_dict(progress["dataset"])
         self.step = self.saved = found.manifest.step
 
-    def examples(self, batch: dict[str, Any]) -> Examples:
+    def examples(self, batch: Batch) -> Examples:
         """A batch of the dataset, on the device."""
 
         def there(tensor: Tensor) -> Tensor:
@@ -103,8 +108,7 @@ def checkpoint_to_resume(flags: ActFlags) -> OpenCheckpoint | None:
 def make_model(flags: ActFlags, data: LiveDataset, resumed: OpenCheckpoint | None) -> Act:
     """The model for this data, with its weights at the start. Raises ConfigurationError, ModelError."""
     schema = data.schema()
-    cameras = {name: flags.image_size or size for name, size in schema.cameras.items()}
-    config = flags.config(schema.state_dim, schema.action_dim, cameras)
+    config = flags.config(schema.state_dim, schema.action_dim, schema.cameras)
     if resumed is not None and (other := differences(config, checkpoints.config_of(resumed))):
         raise ConfigurationError(
             f"{resumed.folder}: a checkpoint of another shape: flags and data say, and it has, {'; '.join(other)}; "

@@ -13,14 +13,15 @@ import tyro
 from rich.console import Console
 from rich.logging import RichHandler
 
-from protocol.errors import ConfigurationError, HeadraceError
+from protocol.errors import ConfigurationError, DatasetError, HeadraceError
 from trainer.act.flags import ActFlags
 from trainer.act.logs import Logs
 from trainer.act.loop import train
 from trainer.act.provenance import Asked, Provenance
 from trainer.act.run import Run, checkpoint_to_resume, make_average, make_model, make_optimizer
 from trainer.interrupt import INTERRUPTED, interruptible
-from trainer.live import Follow, LiveDataset, Loading, Order, Sample, Selection
+from trainer.live import Follow, Limit, LiveDataset, Loading, Order, Sample, Selection
+from trainer.live.options import Part
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if flags.threads is not None:
         torch.set_num_threads(flags.threads)
     with interruptible() as stop, ExitStack() as closing:
-        run = make_run(flags, stop, console, closing)
+        try:
+            run = make_run(flags, stop, console, closing)
+        except DatasetError:
+            if stop.is_set():  # while it waited for the first episodes
+                return INTERRUPTED
+            raise
         run.logs.say(f"training on {_name(run.device)}: {run.model.parameters_count} parameters")
         run.logs.say(f"{run.data.episodes} episodes with {run.data.samples} steps, from step {run.step}")
         if not run.done:
@@ -45,9 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_run(flags: ActFlags, stop: threading.Event, console: Console, closing: ExitStack) -> Run:
     """What the loop needs; `closing` closes it. Raises HeadraceError."""
     device = choose_device(flags.device)
-    share = flags.validation_share
     resumed = checkpoint_to_resume(flags)
-    data = closing.enter_context(_dataset(flags, "training", stop, device))
+    data = closing.enter_context(_training(flags, stop, device))
     model = make_model(flags, data, resumed).to(device)
     asked = Asked(flags.stream, flags.state_columns, model.config.cameras)
     step = resumed.manifest.step if resumed is not None else 0
@@ -57,7 +62,7 @@ def make_run(flags: ActFlags, stop: threading.Event, console: Console, closing: 
         average=make_average(flags, model),
         optimizer=make_optimizer(flags, model),
         data=data,
-        validation=closing.enter_context(_dataset(flags, "validation", stop, device)) if share else None,
+        validation=lambda: _validation(flags),
         provenance=closing.enter_context(Provenance(flags.data, asked)),
         device=device,
         logs=Logs(flags.out, step, flags.steps, console, flags.plain),
@@ -82,30 +87,38 @@ def _name(device: torch.device) -> str:
     return f"the CPU, {torch.get_num_threads()} threads"
 
 
-def _dataset(flags: ActFlags, part: str, stop: threading.Event, device: torch.device) -> LiveDataset:
-    training = part == "training"
+def _training(flags: ActFlags, stop: threading.Event, device: torch.device) -> LiveDataset:
     return LiveDataset(
         flags.data,
-        Sample(
-            states=flags.state_columns,
-            cameras=flags.cameras,
-            chunk_size=flags.chunk_size,
-            image_size=flags.image_size,
-        ),
-        selection=Selection(
-            streams=flags.stream,
-            success=None if flags.include_failures else True,
-            part="training" if training else "validation",
-            validation_share=flags.validation_share,
-        ),
-        order=Order(
-            mode="growing" if flags.follow else "frozen", seed=flags.seed, per=flags.per if training else "step"
-        ),
+        _sample(flags),
+        selection=_selection(flags, "training"),
+        order=Order(mode="growing" if flags.follow else "frozen", seed=flags.seed, per=flags.per),
+        limit=Limit(min_episodes=flags.min_episodes),
         follow=Follow(stop=stop.is_set) if flags.follow else False,
-        loading=Loading(
-            batch_size=flags.batch_size, workers=flags.workers if training else 0, pin_memory=device.type == "cuda"
-        ),
+        loading=Loading(batch_size=flags.batch_size, workers=flags.workers, pin_memory=device.type == "cuda"),
     )
+
+
+def _validation(flags: ActFlags) -> LiveDataset:
+    """As of now, in the same order each time."""
+    return LiveDataset(
+        flags.data,
+        _sample(flags),
+        selection=_selection(flags, "validation"),
+        order=Order(mode="frozen", seed=flags.seed),
+        loading=Loading(batch_size=flags.batch_size),
+    )
+
+
+def _sample(flags: ActFlags) -> Sample:
+    return Sample(
+        states=flags.state_columns, cameras=flags.cameras, chunk_size=flags.chunk_size, image_size=flags.image_size
+    )
+
+
+def _selection(flags: ActFlags, part: Part) -> Selection:
+    success = None if flags.include_failures else True
+    return Selection(streams=flags.stream, success=success, part=part, validation_share=flags.validation_share)
 
 
 def _finish(run: Run, stop: threading.Event) -> int:
