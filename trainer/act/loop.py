@@ -44,6 +44,7 @@ def train(run: Run) -> None:
         run.logs.advance(run.step)
         if run.step % flags.log_every == 0:
             run.logs.write(run.step, {"epoch": run.data.epoch, **recent.means(), "lr": flags.lr * _rate(run)})
+            recent = Recent()
         if flags.validation_share and run.step % flags.validate_every == 0:
             validate(run)
         if run.step % flags.save_every == 0:
@@ -92,13 +93,14 @@ def _average(run: Run) -> None:
     if run.average is None:
         return
     share = min(run.flags.ema, run.step / (run.step + _EMA_START))
-    ours = run.average.state_dict()
-    for name, value in run.model.state_dict().items():
-        ours[name].lerp_(value, 1 - share)
+    for ours, theirs in zip(run.average.parameters(), run.model.parameters(), strict=True):
+        ours.lerp_(theirs, 1 - share)
+    for kept, now in zip(run.average.buffers(), run.model.buffers(), strict=True):
+        kept.copy_(now)
 
 
 class Recent:
-    """Means since they were asked for last; nothing waits for the device until then."""
+    """Means since it was made; nothing waits for the device until they are asked for."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -117,5 +119,4 @@ class Recent:
         seconds = time.monotonic() - self._began
         found = {name: float(value) / self._steps for name, value in self._sums.items()}
         found["examples_per_s"] = self._examples / max(seconds, 1e-9)
-        self.__init__()  # type: ignore[misc]
         return found

@@ -45,8 +45,7 @@ class Provenance:
     def look(self) -> tuple[Source, NDArray[np.uint64]]:
         """As of now, and the seeds of all committed episodes, failed ones too: uint64[episodes]."""
         for view in self._views:
-            for _ in view.new_episodes():
-                pass
+            view.refresh()
         shards = [shard for view in self._views for shard in view.shards.values() if self._chosen(shard.spec.name)]
         rows = [shard.rows["seed"] for shard in shards if len(shard)]
         attributes: Mapping[str, Any] = {}

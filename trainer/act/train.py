@@ -43,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run.logs.say(f"training on {_name(run.device)}: {run.model.parameters_count} parameters")
         run.logs.say(f"{run.data.episodes} episodes with {run.data.samples} steps, from step {run.step}")
         if not run.done:
-            with run.logs:
-                train(run)
+            train(run)
         return _finish(run, stop)
 
 
@@ -65,7 +64,7 @@ def make_run(flags: ActFlags, stop: threading.Event, console: Console, closing: 
         validation=lambda: _validation(flags),
         provenance=closing.enter_context(Provenance(flags.data, asked)),
         device=device,
-        logs=Logs(flags.out, step, flags.steps, console, flags.plain),
+        logs=closing.enter_context(Logs(flags.out, step, flags.steps, console, flags.plain)),
         stop=stop,
     )
     if resumed is not None:

@@ -37,7 +37,7 @@ def weights(out: Path, name: str = layout.WEIGHTS) -> bytes:
     return open_checkpoint(out).read(name)
 
 
-@pytest.mark.parametrize("flags", [NUMBERS, SEEING, [*NUMBERS, "--ema", "0.9", "--workers", "0"]])
+@pytest.mark.parametrize("flags", [NUMBERS, [*SEEING, "--ema", "0.9"], [*NUMBERS, "--use-amp", "--workers", "0"]])
 def test_a_resumed_run_is_the_same_run(data: Path, tmp_path: Path, flags: list[str]) -> None:
     """Bit for bit, in the middle of an epoch and over its end: 36 steps of 6 episodes are 9 batches an epoch."""
     assert train(data, tmp_path / "whole", *flags, "--validation-share", "0", "--steps", "13") == 0
