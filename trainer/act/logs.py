@@ -76,13 +76,13 @@ class Logs:
         return plot(self.out / LOG, self.out / PLOT)
 
 
-def read_log(path: Path) -> list[dict[str, float]]:
+def read_log(path: Path) -> list[dict[str, int | float]]:
     """Its lines; a last one that is cut off is left out."""
     lines = []
     with suppress(FileNotFoundError):
         for line in path.read_text().splitlines():
             with suppress(msgspec.DecodeError):
-                lines.append(msgspec.json.decode(line, type=dict[str, float]))
+                lines.append(msgspec.json.decode(line, type=dict[str, int | float]))
     return lines
 
 

@@ -15,6 +15,7 @@ from protocol.errors import ConfigurationError, DatasetError, ModelError
 from tests.datasets import Recorded, write_dataset
 from tests.processes import Process, wait_until
 from trainer.act.checkpoint import load_policy
+from trainer.act.logs import read_log
 from trainer.act.train import main
 
 SIZES = "--hidden 16 --feedforward 16 --heads 2 --encoder-layers 1 --latent 4 --chunk-size 5 --backbone-width 2"
@@ -40,12 +41,20 @@ def weights(out: Path, name: str = layout.WEIGHTS) -> bytes:
 @pytest.mark.parametrize("flags", [NUMBERS, [*SEEING, "--ema", "0.9"], [*NUMBERS, "--use-amp", "--workers", "0"]])
 def test_a_resumed_run_is_the_same_run(data: Path, tmp_path: Path, flags: list[str]) -> None:
     """Bit for bit, in the middle of an epoch and over its end: 36 steps of 6 episodes are 9 batches an epoch."""
-    assert train(data, tmp_path / "whole", *flags, "--validation-share", "0", "--steps", "13") == 0
+    assert train(data, tmp_path / "whole", *flags, "--validation-share", "0", "--log-every", "5", "--steps", "13") == 0
     for steps in ("4", "11", "13"):
         more = [] if steps == "4" else ["--resume"]
-        assert train(data, tmp_path / "parts", *flags, "--validation-share", "0", "--steps", steps, *more) == 0
+        assert (
+            train(
+                data, tmp_path / "parts", *flags, "--validation-share", "0", "--log-every", "5", "--steps", steps, *more
+            )
+            == 0
+        )
     for name in (layout.WEIGHTS, layout.TRAINING, layout.PROGRESS, layout.SEEDS):
         assert weights(tmp_path / "whole", name) == weights(tmp_path / "parts", name), name
+    steps = [[line["step"] for line in read_log(tmp_path / run / "log.jsonl")] for run in ("whole", "parts")]
+    assert steps[0] == steps[1] == [5, 10]
+    assert '"step": 5,' in (tmp_path / "parts" / "log.jsonl").read_text()
 
 
 def test_what_is_written(data: Path, tmp_path: Path) -> None:
