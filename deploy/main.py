@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "sheet": ("deploy.contact_sheet:main", "one picture with key frames of several episodes", "sink"),
     "demo": ("deploy.demo:main", "the main job, end to end, with a reader that follows it live", "all"),
     "train": ("trainer.train:main", "train a policy or a planner's model, also while the data grows", "trainer"),
+    "eval": ("deploy.evaluate:main", "how often a trained policy succeeds, on held-out seeds", "all"),
     "models": ("trainer.models:main", "make, list, verify and roll back the weights that are served", "trainer"),
     "infer": ("inference.__main__:main", "the server that answers planners with the published models", "inference"),
     "keys": ("deploy.keys:main", "make, allow and revoke the keys of producers on other machines", "sink"),

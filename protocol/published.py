@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from protocol.errors import ModelError
+from protocol.plain_file import read_plain
 from protocol.tensor_file import check_tensors
 
 FORMAT = 1
@@ -64,7 +64,7 @@ class PublishedModel:
     def weights(self) -> bytes:
         """All of the weights file, checked anew: these bytes are what the manifest promises. Raises ModelError."""
         path, manifest = self.folder / WEIGHTS, self.manifest
-        data = _read(path, manifest.bytes, exactly=True)
+        data = read_plain(path, manifest.bytes, exactly=True)
         found = hashlib.sha256(data).hexdigest()
         if found != manifest.sha256:
             raise ModelError(
@@ -111,7 +111,7 @@ def current_version(models: Path, name: str) -> str:
     path = models / check_name(name) / CURRENT
     if not path.parent.is_dir():
         raise ModelError(f"{path.parent}: there is no such model; {_there_are(models)}")
-    data = _read(path, MAX_POINTER_BYTES)
+    data = read_plain(path, MAX_POINTER_BYTES)
     return _checked(path, data.decode("ascii", "replace").removesuffix("\n"))
 
 
@@ -134,7 +134,7 @@ def open_published(models: Path, name: str, version: str | None = None) -> Publi
 
 
 def _read_manifest(path: Path) -> Manifest:
-    data = _read(path, MAX_MANIFEST_BYTES)
+    data = read_plain(path, MAX_MANIFEST_BYTES)
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
@@ -145,25 +145,6 @@ def _read_manifest(path: Path) -> Manifest:
             "publish it again with this Headrace, or use the one that wrote it"
         )
     return manifest
-
-
-def _read(path: Path, limit: int, exactly: bool = False) -> bytes:
-    """A plain file of at most (exactly) `limit` bytes: no link is followed, and a pipe is not waited for."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise ModelError(f"{path}: expected a plain file, cannot open it ({error.strerror})") from error
-    with open(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise ModelError(f"{path}: expected a plain file, found something else")
-        if status.st_size > limit or (exactly and status.st_size != limit):
-            how = "" if exactly else "at most "
-            raise ModelError(f"{path}: expected {how}{limit} bytes, found {status.st_size}; publish it again")
-        data = file.read(limit + 1)
-    if len(data) != status.st_size:
-        raise ModelError(f"{path}: changed from {status.st_size} to {len(data)} bytes while it was read")
-    return data
 
 
 def _checked(path: Path, version: str) -> str:

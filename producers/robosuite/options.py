@@ -43,6 +43,12 @@ class RobosuiteOptions:
     """Rendering: `exact` equals robosuite's own images pixel by pixel, `fast` leaves out reflections and detail."""
     speed_multiplier: float = 2.0
     """Speed of the scripted policy far from its waypoint, against its base speed."""
+    policy: str | None = None
+    """Endpoint of a policy server that chooses the actions, in place of the scripted policy (see `headrace eval act`).
+    An episode then ends with its first success."""
+    policy_execute: int | None = None
+    """Do so many actions of a predicted chunk before the next is asked for. Without it the policy is asked in every
+    step, and the action is the weighted mean of all predictions for this step (temporal ensembling)."""
     horizon: int = 1000
     """Longest episode [steps]."""
     keep_failures: bool = False

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from producers.episode import Episode
 from producers.job import Job, WorkerStats
+from producers.policy_client import PolicyClient, RemotePolicy
 from producers.publisher import Publisher, PublisherConfig
 from producers.robosuite.environment import RobosuiteConfig, RobosuiteEnvironment
 from producers.robosuite.options import RobosuiteOptions
@@ -20,6 +21,7 @@ from producers.robosuite.seeds import episode_seed
 from producers.rollout import Rollout, rollout
 from producers.supervisor import Channel
 from producers.work_loop import WorkLoop
+from protocol.errors import ConfigurationError
 from protocol.spec import Camera, Column, StreamSpec
 
 
@@ -32,6 +34,24 @@ def stream_spec(environment: RobosuiteEnvironment, options: RobosuiteOptions) ->
         columns=tuple(Column(*column) for column in environment.columns),
         cameras=tuple(Camera(name, options.camera_height, options.camera_width) for name in options.camera_names),
     )
+
+
+def make_policy(
+    options: RobosuiteOptions, environment: RobosuiteEnvironment, renderer: StateRenderer, check: Callable[[], None]
+) -> ScriptedPickPlacePolicy | RemotePolicy:
+    """The policy that the options name. check: called while a server is waited for. Raises HeadraceError."""
+    if options.policy is None:
+        return ScriptedPickPlacePolicy(environment.geometry, speed_multiplier=options.speed_multiplier)
+    client = PolicyClient(options.policy, check)
+    needed = (client.info.rate_hz, client.info.cameras)
+    size = (options.camera_height, options.camera_width)
+    found = (float(options.control_freq), dict.fromkeys(client.info.cameras, size))
+    if needed != found or not client.info.cameras.keys() <= set(options.camera_names):
+        raise ConfigurationError(
+            f"--policy {options.policy} was trained at {needed[0]:g} Hz with cameras {needed[1]}; "
+            f"found {found[0]:g} Hz and {', '.join(options.camera_names)} of {size}; give the flags of its data"
+        )
+    return RemotePolicy(client, renderer if client.info.cameras else None, options.policy_execute)
 
 
 class RobosuiteWorker:
@@ -53,10 +73,10 @@ class RobosuiteWorker:
                 camera_width_px=options.camera_width,
             )
         )
-        self._policy = ScriptedPickPlacePolicy(self._environment.geometry, speed_multiplier=options.speed_multiplier)
         self._renderer = StateRenderer(
             self._environment.model, options.camera_names, options.camera_height, options.camera_width, options.preset
         )
+        self._policy = make_policy(options, self._environment, self._renderer, channel.check)
         self._documents = {"model_xml": self._environment.model_xml().encode()}
         self._spec = stream_spec(self._environment, options)
         self.stats.start_s = time.perf_counter() - began

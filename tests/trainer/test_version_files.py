@@ -15,7 +15,7 @@ from safetensors.numpy import load, save
 
 from protocol.errors import ModelError
 from protocol.published import CURRENT, VERSIONS, WEIGHTS, Manifest, current_version, open_published, version_names
-from trainer import version_files
+from trainer import whole_files
 from trainer.version_files import rollback, set_current, write_version
 
 
@@ -98,8 +98,8 @@ def test_a_writer_that_dies(tmp_path: Path, step: int, monkeypatch: pytest.Monke
                 left -= 1
                 real(*words)  # type: ignore[operator]
 
-            patch.setattr(version_files.os, call, dying)
-        patch.setattr(version_files.shutil, "rmtree", lambda *_, **__: None)
+            patch.setattr(whole_files.os, call, dying)
+        patch.setattr(whole_files.shutil, "rmtree", lambda *_, **__: None)
         try:
             write_version(tmp_path, manifest(), weights(2))
             died = False
@@ -121,7 +121,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(version_files.os, "fsync", full)
+        patch.setattr(whole_files.os, "fsync", full)
         with pytest.raises(ModelError, match=r"cannot publish a version \(No space left on device\)"):
             write_version(tmp_path, manifest(), weights(2))
     assert current_version(tmp_path, "object") == before
@@ -159,7 +159,7 @@ def test_what_a_dead_writer_left_is_removed_after_a_while(tmp_path: Path) -> Non
     for draft in (old, new):
         draft.mkdir()
         (draft / WEIGHTS).write_bytes(b"half")
-    past = time.time() - version_files.OLD_DRAFT_S - 60
+    past = time.time() - whole_files.OLD_DRAFT_S - 60
     os.utime(old, (past, past))
     publish_many(tmp_path, 2, 1)
     assert sorted(entry.name for entry in versions.iterdir()) == [".draft-new", *version_names(tmp_path, "object")]
