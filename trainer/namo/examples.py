@@ -1,0 +1,136 @@
+"""Training examples as they are kept in memory: masks as bits, everything else as it goes into the models."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocol.namo.edges import reachable_places
+from protocol.namo.masks import MASK_PIXELS, View, draw, reached_bits
+from protocol.namo.wavefront import Wavefront
+from trainer.namo.goal_model import GOAL_CHANNELS
+from trainer.namo.labels import Choice, HelpfulPush, choices, helpful_pushes
+from trainer.namo.object_model import OBJECT_CHANNELS
+from trainer.namo.places import all_places, selected_places
+from trainer.namo.searches import Search, in_validation
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a model sees of one state: masks packed to bits uint8[C · 512], points float32[K, …, 2], numbers [K, …]."""
+
+    masks: NDArray[np.uint8]
+    points: Floats
+    numbers: Floats
+
+    @property
+    def bytes(self) -> int:
+        """In memory, nearly."""
+        return self.masks.nbytes + self.points.nbytes + self.numbers.nbytes
+
+
+@dataclass(frozen=True)
+class ObjectExample:
+    """reachable: bool[K]; known: bool[K], helpful or useless; wanted: float32[K], sums to 1; away_m: float32[K] from
+    the robot."""
+
+    picture: Picture
+    reachable: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    wanted: Floats
+    away_m: Floats
+
+
+@dataclass(frozen=True)
+class GoalExample:
+    """move: float32[3], displacement of the centre in the world's axes [m] and turn [rad]."""
+
+    picture: Picture
+    move: Floats
+
+
+class AnyExample(Protocol):
+    """Either kind."""
+
+    @property
+    def picture(self) -> Picture: ...
+
+
+Example = TypeVar("Example", bound=AnyExample)
+
+
+class ExampleStore(Generic[Example]):
+    """The training and the validation part, each of bounded length: the oldest leave."""
+
+    def __init__(self, validation_share: float, most: int) -> None:
+        """most: examples of both parts together."""
+        self.share = validation_share
+        room = max(int(most * validation_share), 1) if validation_share else 0
+        self.validation: deque[Example] = deque(maxlen=room)
+        self.training: deque[Example] = deque(maxlen=most - room)
+        self.added = 0
+
+    def add(self, environment: bytes, examples: Sequence[Example]) -> None:
+        """All of one search go to the same part."""
+        (self.validation if in_validation(environment, self.share) else self.training).extend(examples)
+        self.added += len(examples)
+
+
+def object_examples(search: Search) -> list[ObjectExample]:
+    """One for each state of which a search says what helped and what did not."""
+    walls = Wavefront(search.scene)
+    return [_object_example(choice, walls) for choice in choices(search)]
+
+
+def goal_examples(search: Search, achieved: bool = False) -> list[GoalExample]:
+    """One for each push that helped. achieved: learn where the movable went, not where it was told to go."""
+    walls = Wavefront(search.scene)
+    return [_goal_example(push, walls, achieved) for push in helpful_pushes(search)]
+
+
+def unpack(pictures: Sequence[Picture]) -> NDArray[np.bool_]:
+    """The masks of some examples, bool[B, C, 64, 64]."""
+    bits = np.unpackbits(np.stack([picture.masks for picture in pictures]), axis=1)
+    return bits.reshape(len(pictures), -1, MASK_PIXELS, MASK_PIXELS).astype(np.bool_)
+
+
+def turn_of(start: float, end: float) -> float:
+    """From one yaw to another, the shorter way [rad]."""
+    return float((end - start + np.pi) % (2 * np.pi) - np.pi)
+
+
+def _object_example(choice: Choice, walls: Wavefront) -> ObjectExample:
+    reach = walls.reach(choice.state)
+    view = View(choice.scene, choice.state, reached_bits(reach))
+    movables = len(choice.scene.movables)
+    places = all_places([view], 1, movables)
+    reachable, known = np.zeros(movables, np.bool_), np.zeros(movables, np.bool_)
+    known[[*choice.helpful, *choice.useless]] = True
+    # States are rounded to 0.1 mm, and that may be what an edge point lacks: what was pushed could be reached.
+    reachable[[*reachable_places(reach), *choice.helpful, *choice.useless]] = True
+    wanted = np.zeros(movables, np.float32)
+    wanted[list(choice.helpful)] = 1 / len(choice.helpful)
+    away = np.hypot(*(choice.state.movables[:, :2] - choice.state.robot).T).astype(np.float32)
+    picture = Picture(_packed(view, len(OBJECT_CHANNELS)), places.points[0], places.numbers[0])
+    return ObjectExample(picture, reachable, known, wanted, away)
+
+
+def _goal_example(push: HelpfulPush, walls: Wavefront, achieved: bool) -> GoalExample:
+    view = View(push.scene, push.state, reached_bits(walls.reach(push.state)), push.place)
+    places = selected_places([view], 1)
+    x, y, yaw = push.state.movables[push.place]
+    to = push.achieved if achieved else push.target
+    move = np.array((to[0] - x, to[1] - y, turn_of(yaw, to[2])), np.float32)
+    picture = Picture(_packed(view, len(GOAL_CHANNELS)), places.points[0], places.numbers[0])
+    return GoalExample(picture, move)
+
+
+def _packed(view: View, channels: int) -> NDArray[np.uint8]:
+    return np.packbits(draw([view])[0, :channels])
