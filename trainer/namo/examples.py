@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,12 @@ from trainer.namo.places import all_places, selected_places
 from trainer.namo.searches import Search, in_validation
 
 Floats = NDArray[np.float32]
+Learn = Literal["beyond", "achieved", "target"]
+# Of models that learned `achieved`, opened the goal: 53 % of the pushes to their goals as they were, and 62, 68, 72 %
+# with 0.1, 0.2, 0.3 m more; 44 % after `target`, 31 % to random goals (48 unseen states, the right movable).
+BEYOND_M = 0.3
+# A movable that only turned has no direction [m].
+_NO_WAY_M = 0.02
 
 
 @dataclass(frozen=True)
@@ -89,10 +95,27 @@ def object_examples(search: Search) -> list[ObjectExample]:
     return [_object_example(choice, walls) for choice in choices(search)]
 
 
-def goal_examples(search: Search, achieved: bool = False) -> list[GoalExample]:
-    """One for each push that helped. achieved: learn where the movable went, not where it was told to go."""
+def goal_examples(search: Search, learn: Learn = "beyond") -> list[GoalExample]:
+    """One for each push that helped."""
     walls = Wavefront(search.scene)
-    return [_goal_example(push, walls, achieved) for push in helpful_pushes(search)]
+    return [_goal_example(push, walls, learn) for push in helpful_pushes(search)]
+
+
+def aim(push: HelpfulPush, learn: Learn) -> tuple[float, float, float]:
+    """The pose that a planner should ask for, to have this push again.
+
+    target: what was asked for then; a random target, of which only the direction may have mattered. achieved: where the
+    movable went. beyond: the same, but further in the direction of the way, if the push opened the goal: it ended at
+    that moment, and a push towards that very place counts as done some centimetres before it.
+    """
+    if learn == "target":
+        return push.target
+    (x, y, yaw), (x0, y0) = push.achieved, push.state.movables[push.place, :2]
+    way = float(np.hypot(x - x0, y - y0))
+    if learn == "achieved" or not push.opened or way < _NO_WAY_M:
+        return x, y, yaw
+    longer = 1 + BEYOND_M / way
+    return float(x0 + (x - x0) * longer), float(y0 + (y - y0) * longer), yaw
 
 
 def unpack(pictures: Sequence[Picture]) -> NDArray[np.bool_]:
@@ -122,11 +145,11 @@ def _object_example(choice: Choice, walls: Wavefront) -> ObjectExample:
     return ObjectExample(picture, reachable, known, wanted, away)
 
 
-def _goal_example(push: HelpfulPush, walls: Wavefront, achieved: bool) -> GoalExample:
+def _goal_example(push: HelpfulPush, walls: Wavefront, learn: Learn) -> GoalExample:
     view = View(push.scene, push.state, reached_bits(walls.reach(push.state)), push.place)
     places = selected_places([view], 1)
     x, y, yaw = push.state.movables[push.place]
-    to = push.achieved if achieved else push.target
+    to = aim(push, learn)
     move = np.array((to[0] - x, to[1] - y, turn_of(yaw, to[2])), np.float32)
     picture = Picture(_packed(view, len(GOAL_CHANNELS)), places.points[0], places.numbers[0])
     return GoalExample(picture, move)

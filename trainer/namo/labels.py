@@ -40,13 +40,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class HelpfulPush:
-    """A push that helped, and where the movable was told to go; achieved: where it went."""
+    """A push that helped, and where the movable was told to go; achieved: where it went. opened: the goal, itself."""
 
     scene: Scene
     state: State
     place: int
     target: Pose
     achieved: Pose
+    opened: bool
 
 
 class Tree:
@@ -91,7 +92,14 @@ class Tree:
         """Every push that opened the goal or led to one that did."""
         table, scene = self._table, self._search.scene
         return [
-            HelpfulPush(scene, self._before[row], table.object[row], table.target[row], table.achieved[row])
+            HelpfulPush(
+                scene,
+                self._before[row],
+                table.object[row],
+                table.target[row],
+                table.achieved[row],
+                table.goal_open[row],
+            )
             for row in range(len(table))
             if self.needed[row] is not None
         ]
@@ -119,4 +127,8 @@ def helpful_pushes(search: Search) -> list[HelpfulPush]:
     found = Tree(search).pushes()
     if found:
         return found
-    return [HelpfulPush(search.scene, step.before, step.place, step.target, step.achieved) for step in search.plan]
+    last = len(search.plan) - 1
+    return [
+        HelpfulPush(search.scene, step.before, step.place, step.target, step.achieved, number == last)
+        for number, step in enumerate(search.plan)
+    ]

@@ -12,7 +12,7 @@ from torch import Tensor
 from trainer.namo import measures
 from trainer.namo.architectures import ARCHITECTURES, Network
 from trainer.namo.batches import Symmetries, goal_batch, object_batch
-from trainer.namo.examples import AnyExample, GoalExample, ObjectExample, goal_examples, object_examples
+from trainer.namo.examples import AnyExample, GoalExample, Learn, ObjectExample, goal_examples, object_examples
 from trainer.namo.goal_model import GoalModel
 from trainer.namo.object_model import ObjectModel
 from trainer.namo.searches import Search
@@ -87,13 +87,13 @@ class GoalTask(Task[GoalExample]):
 
     kind, what, architecture = "goal", "helpful pushes", "GoalModel"
 
-    def __init__(self, achieved: bool = False) -> None:
-        """achieved: learn where movables went, not where they were told to go."""
-        self._achieved = achieved
+    def __init__(self, learn: Learn = "beyond") -> None:
+        """learn: as in `examples.aim`."""
+        self._learn: Learn = learn
 
     def read(self, search: Search) -> list[GoalExample]:
         """Pushes that opened the goal or led to it."""
-        return goal_examples(search, self._achieved)
+        return goal_examples(search, self._learn)
 
     def loss(
         self, model: Network, examples: Sequence[GoalExample], symmetries: Symmetries, generator: torch.Generator

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from protocol.errors import ConfigurationError
 from protocol.published import check_name
-from trainer.namo.examples import AnyExample, ExampleStore
+from trainer.namo.examples import AnyExample, ExampleStore, Learn
 from trainer.namo.run_files import RunFiles
 from trainer.namo.searches import SearchReader
 from trainer.namo.tasks import GoalTask, ObjectTask, Task
@@ -78,8 +78,8 @@ class TrainFlags:
 class TrainGoalFlags(TrainFlags):
     """Train a model of where to push movables from the searches of a dataset, and publish it for `headrace infer`."""
 
-    learn: Literal["target", "achieved"] = "target"
-    """Where a movable was told to go, which is what planners ask for, or where it went."""
+    learn: Learn = "beyond"
+    """Where helpful pushes went, and beyond if they opened the goal; or just where they went; or were told to go."""
 
 
 def train_object(argv: Sequence[str] | None = None) -> int:
@@ -91,7 +91,7 @@ def train_object(argv: Sequence[str] | None = None) -> int:
 def train_goal(argv: Sequence[str] | None = None) -> int:
     """`headrace train goal`. Raises HeadraceError."""
     flags = tyro.cli(TrainGoalFlags, prog="headrace train goal", args=argv)
-    return train(flags, GoalTask(achieved=flags.learn == "achieved"))
+    return train(flags, GoalTask(flags.learn))
 
 
 def train(flags: TrainFlags, task: Task[Example]) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from protocol.namo.scene import State
 from tests.trainer.namo.searches import Push, room, search_of
-from trainer.namo.examples import goal_examples, object_examples
+from trainer.namo.examples import BEYOND_M, goal_examples, object_examples
 from trainer.namo.labels import choices, helpful_pushes
 from trainer.namo.searches import PlanPush
 
@@ -47,6 +47,7 @@ def test_helpful_pushes_are_the_way_to_the_open_goal() -> None:
     search = search_of([Push(-1, 0), Push(-1, 1), Push(0, 1), Push(1, 2, opens=True)])
     found = helpful_pushes(search)
     assert [push.place for push in found] == [1, 2]
+    assert [push.opened for push in found] == [False, True]
     assert found[0].target == search.attempts.target[1]
     assert found[0].achieved == search.attempts.achieved[1]
     assert found[1].state.key == search.attempts.states(search.scene)[1][1].key
@@ -66,8 +67,9 @@ def test_examples_of_both_models() -> None:
     assert choice.known.tolist() == [True, True, True]
     assert choice.wanted.tolist() == [0, 1, 0]
     np.testing.assert_allclose(choice.away_m[0], np.hypot(0.3, 1.9), rtol=1e-6)
-    (told,), (went,) = goal_examples(search), goal_examples(search, achieved=True)
+    (told,), (went,), (further,) = (goal_examples(search, learn) for learn in ("target", "achieved", "beyond"))
     np.testing.assert_allclose(told.move, (0.5, 0.12, 0.0), atol=1e-6)
     np.testing.assert_allclose(went.move, (0.0, 0.12, 0.0), atol=1e-6)
+    np.testing.assert_allclose(further.move, (0.0, 0.12 + BEYOND_M, 0.0), atol=1e-6)
     assert told.picture.points.shape[0] == 1
     assert told.picture.bytes < 4096
