@@ -23,7 +23,6 @@ from trainer.train import main
 
 # Of so few environments, enough for validation.
 SHARE = ("--validation-share", "0.4")
-FOLLOWED = 6
 
 
 def rows(out: Path, event: str) -> list[dict[str, Any]]:
@@ -84,34 +83,20 @@ def test_what_is_read_of_every_search(searches: Path) -> None:
     assert reader.seen.searches == SEARCHES
 
 
-def test_follow_waits_for_data_and_publishes_what_a_planner_then_uses(searches: Path, tmp_path: Path) -> None:
+def test_follow_waits_for_data_publishes_and_reads_on(tmp_path: Path) -> None:
     data, models, out = tmp_path / "data", tmp_path / "models", tmp_path / "out"
-    goal = ("--data", str(searches), "--publish", str(models), "--out", str(tmp_path / "goal"), *SHARE)
-    assert main(["goal", *goal, "--steps", "20", "--device", "cpu", "--threads", "1"]) == 0
     follow = ("--follow", "--publish-every", "0", "--patience", "2", "--device", "cpu", "--threads", "1", *SHARE)
     train = ("train", "object", "--data", data, "--publish", models, "--out", out, *follow)
-    serve = ("--models", models, "--bind", "tcp://127.0.0.1:0", "--http", "None", "--device", "cpu", "--threads", "1")
     with Process("-m", "deploy.main", *train) as trainer:
         trainer.says("waiting: .* is not there yet")
         with SinkProcess(data).ready() as sink:
-            produce(sink.endpoint, "--workers", "2", "--end-idx", str(FOLLOWED))
+            produce(sink.endpoint, "--workers", "2", "--end-idx", "6")
             trainer.says("published object 000001-")
-            with Process("-m", "inference", *serve) as inference:
-                endpoint = inference.says(r"READY: planners at (\S+),")[1]
-                ml = ("--object-strategy", "ml", "--ml-object-model", "object", "--ml-deadline", "20")
-                ml = (*ml, "--goal-strategy", "ml", "--ml-goal-model", "goal", "--inference", endpoint)
-                produce(sink.endpoint, "--workers", "1", "--end-idx", "2", "--stream", "namo/ml", *ml)
+            produce(sink.endpoint, "--workers", "1", "--start-idx", "6", "--end-idx", "8")
             assert sink.terminate() == 0
-        wait_until(lambda: f"read {FOLLOWED + 2} searches" in trainer.output, "the new searches are read", 60)
+        wait_until(lambda: "read 8 searches" in trainer.output, "the new searches are read", 60)
         assert trainer.terminate() == 130, trainer.output
-    with DatasetView(data) as view:
-        list(view.new_episodes())
-        asked = [episode.attributes()["ml"] for episode in view.episodes("namo/ml")]
-    assert any(each["answered"] for each in asked)
-    known = {name: set(version_names(models, name)) for name in ("object", "goal")}
-    for each in asked:
-        for name, version in each["versions"].items():
-            assert version in known[name]
+    assert {row["version"] for row in rows(out, "published")} == set(version_names(models, "object"))
 
 
 def test_bad_input_is_one_clear_sentence(searches: Path, tmp_path: Path) -> None:
