@@ -50,7 +50,7 @@ class LocalCollection:
             self.inference, asked = start_inference(models, self.logs, topology.inference.words())
             for trainer in topology.trainers:
                 name = f"train-{trainer.what}"
-                words = trainer.words(str(self.data), str(models), str(self.logs / name))
+                words = trainer.words(self.data, models, self.logs / name)
                 self.trainers.append(start(name, words, self.logs, nice=trainer.nice))
         for number, producers in enumerate(topology.producers):
             words = [*producers.words(self.endpoint, asked), "--plain", "--json", str(self.stats_path(number))]

@@ -12,6 +12,8 @@ from msgspec import Meta
 
 from protocol.errors import ConfigurationError
 
+# As trainers name it.
+_CHECKPOINT = "checkpoint.pt"
 Flags = dict[str, bool | int | float | str | list[str]]
 
 
@@ -47,16 +49,20 @@ class InferenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One `headrace train WHAT --follow` on the data, which publishes for the inference server. nice: as in nice(1)."""
+    """One `headrace train WHAT --follow` on the data, which publishes for the inference server. nice: as in nice(1).
+
+    It goes on from the checkpoint of the last run.
+    """
 
     what: Literal["object", "goal"]
     nice: Annotated[int, Meta(ge=0, le=19)] = 5
     flags: Flags = {}
 
-    def words(self, data: str, models: str, out: str) -> list[str]:
+    def words(self, data: Path, models: Path, out: Path) -> list[str]:
         """The command's words after `headrace`."""
-        where = ["--data", data, "--publish", models, "--out", out]
-        return ["train", self.what, *where, "--follow", *_flag_words(self.flags)]
+        where = ["--data", str(data), "--publish", str(models), "--out", str(out)]
+        resume = ["--resume"] if (out / _CHECKPOINT).exists() else []
+        return ["train", self.what, *where, "--follow", *resume, *_flag_words(self.flags)]
 
 
 class SinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

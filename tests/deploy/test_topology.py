@@ -23,14 +23,16 @@ def test_the_example_is_a_topology_and_its_words_are_commands() -> None:
     assert can.words("x")[6:8] == ["--env", "PickPlaceCan"]
 
 
-def test_the_flywheel_example_has_commands_for_all_its_programs() -> None:
+def test_the_flywheel_example_has_commands_for_all_its_programs(tmp_path: Path) -> None:
     topology = read_topology(FLYWHEEL)
     assert topology.inference is not None
     assert topology.inference.words() == ["--threads", "1"]
     objects, goals = topology.trainers
-    words = objects.words("d", "m", "o")
+    words = objects.words(Path("d"), Path("m"), Path("o"))
     assert words[:9] == ["train", "object", "--data", "d", "--publish", "m", "--out", "o", "--follow"]
-    assert goals.words("d", "m", "o")[9:] == ["--publish-every", "2", "--threads", "1"]
+    assert goals.words(Path("d"), Path("m"), tmp_path)[9:] == ["--publish-every", "2", "--threads", "1"]
+    (tmp_path / "checkpoint.pt").touch()
+    assert "--resume" in goals.words(Path("d"), Path("m"), tmp_path)
     led, alone = topology.producers
     words = led.words("s", "tcp://here:1")
     assert words[words.index("--inference") + 1] == "tcp://here:1"

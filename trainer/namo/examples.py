@@ -24,6 +24,8 @@ Learn = Literal["beyond", "achieved", "target"]
 # Of models that learned `achieved`, opened the goal: 53 % of the pushes to their goals as they were, and 62, 68, 72 %
 # with 0.1, 0.2, 0.3 m more; 44 % after `target`, 31 % to random goals (48 unseen states, the right movable).
 BEYOND_M = 0.3
+# An evaluation goes over all of them; more would hardly tell more.
+_MOST_VALIDATION = 4000
 # A movable that only turned has no direction [m].
 _NO_WAY_M = 0.02
 
@@ -73,20 +75,27 @@ Example = TypeVar("Example", bound=AnyExample)
 
 
 class ExampleStore(Generic[Example]):
-    """The training and the validation part, each of bounded length: the oldest leave."""
+    """The training and the validation part, each of bounded length: the oldest leave.
+
+    added, added_to_validation: so far, those that have left included.
+    """
 
     def __init__(self, validation_share: float, most: int) -> None:
         """most: examples of both parts together."""
         self.share = validation_share
-        room = max(int(most * validation_share), 1) if validation_share else 0
+        room = min(max(int(most * validation_share), 1), _MOST_VALIDATION)
         self.validation: deque[Example] = deque(maxlen=room)
         self.training: deque[Example] = deque(maxlen=most - room)
-        self.added = 0
+        self.added = self.added_to_validation = 0
 
     def add(self, environment: bytes, examples: Sequence[Example]) -> None:
         """All of one search go to the same part."""
-        (self.validation if in_validation(environment, self.share) else self.training).extend(examples)
         self.added += len(examples)
+        if in_validation(environment, self.share):
+            self.validation.extend(examples)
+            self.added_to_validation += len(examples)
+        else:
+            self.training.extend(examples)
 
 
 def object_examples(search: Search) -> list[ObjectExample]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +47,13 @@ class Search:
 
 @dataclass
 class Seen:
-    """How many searches were read. solved: with a plan of at least one push; no_scene: that could not be run."""
+    """How many searches were read. solved: with a plan of at least one push; no_scene: that could not be run;
+    damaged: that could not be read, and are left out."""
 
     searches: int = 0
     solved: int = 0
     no_scene: int = 0
+    damaged: int = 0
 
 
 class SearchReader:
@@ -63,6 +66,7 @@ class SearchReader:
         """
         self.root, self.seen, self._growing = root, Seen(), growing
         self._view, self._streams = DatasetView(root), tuple(streams)
+        self._pending: deque[EpisodeView] = deque()
 
     def close(self) -> None:
         """Close the files."""
@@ -88,22 +92,30 @@ class SearchReader:
         return [name for name in found if not self._streams or name in self._streams]
 
     def new_searches(self) -> Iterator[Search]:
-        """Those committed since the last call. Raises DatasetError, as `names` does."""
-        episodes = list(self._view.new_episodes())
+        """Those that were not given yet; what is left of an iteration that was broken off comes with the next call.
+
+        Raises DatasetError, as `names` does.
+        """
+        self._pending.extend(self._view.new_episodes())
         wanted = set(self.names())
-        for episode in episodes:
+        while self._pending:
+            episode = self._pending.popleft()
             if episode.shard.spec.name in wanted:
                 search = self._read(episode)
                 if search is not None:
                     yield search
 
     def _read(self, episode: EpisodeView) -> Search | None:
-        attributes = episode.attributes()
         self.seen.searches += 1
-        if attributes.get("scene") is None or "attempts" not in attributes:
-            self.seen.no_scene += 1
+        try:
+            attributes = episode.attributes()
+            if attributes.get("scene") is None or "attempts" not in attributes:
+                self.seen.no_scene += 1
+                return None
+            search = read_search(episode, attributes)
+        except (DatasetError, msgspec.DecodeError):
+            self.seen.damaged += 1
             return None
-        search = read_search(episode, attributes)
         self.seen.solved += bool(search.plan)
         return search
 
@@ -114,13 +126,10 @@ def holds_searches(spec: StreamSpec) -> bool:
 
 
 def read_search(episode: EpisodeView, attributes: dict[str, Any]) -> Search:
-    """Raises DatasetError that names the episode."""
-    try:
-        scene = scene_of(attributes)
-        plan = _plan(episode, scene) if episode.outcome is Outcome.SUCCESS else ()
-        return Search(episode.shard.spec.name, environment_of(scene), scene, attempts_of(attributes), plan)
-    except DatasetError as error:
-        raise DatasetError(f"{episode.shard.layout.path}: index {episode.index}: {error}") from error
+    """Raises DatasetError."""
+    scene = scene_of(attributes)
+    plan = _plan(episode, scene) if episode.outcome is Outcome.SUCCESS else ()
+    return Search(episode.shard.spec.name, environment_of(scene), scene, attempts_of(attributes), plan)
 
 
 def environment_of(scene: Scene) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, Literal, TypeVar
 
@@ -19,12 +20,12 @@ from trainer.namo.searches import Search
 from trainer.publish import untrained
 
 Example = TypeVar("Example", bound=AnyExample)
-# The validation loss of the goal model is a mean over so many draws of time and noise for each example.
-_DRAWS = 8
+# The validation loss of the goal model is a mean over so many draws of time and noise, or over so many each.
+_DRAWS, _MOST_DRAWS = 2000, 8
 _BATCH = 128
 
 
-class Task(Generic[Example]):
+class Task(ABC, Generic[Example]):
     """kind: of model. what: one example, in words. Subclasses know model and example."""
 
     kind: Literal["object", "goal"]
@@ -35,19 +36,19 @@ class Task(Generic[Example]):
         """With fresh weights."""
         return untrained(ARCHITECTURES[self.architecture], seed)
 
+    @abstractmethod
     def read(self, search: Search) -> list[Example]:
         """The examples of one search."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss(
         self, model: Network, examples: Sequence[Example], symmetries: Symmetries, generator: torch.Generator
     ) -> Tensor:
         """A scalar to be made smaller."""
-        raise NotImplementedError
 
+    @abstractmethod
     def measure(self, model: Network, examples: Sequence[Example]) -> dict[str, float]:
         """Figures of the validation part that people understand."""
-        raise NotImplementedError
 
     @torch.inference_mode()
     def validation_loss(self, model: Network, examples: Sequence[Example]) -> float:
@@ -103,8 +104,9 @@ class GoalTask(Task[GoalExample]):
         return model.loss(goal_batch(examples, symmetries, _device(model)), generator)
 
     def validation_loss(self, model: Network, examples: Sequence[GoalExample]) -> float:
-        """Over several draws of time and noise, which would drown small examples otherwise."""
-        return super().validation_loss(model, [example for example in examples for _ in range(_DRAWS)])
+        """Over several draws of time and noise for each, where there are few examples."""
+        draws = min(-(-_DRAWS // len(examples)), _MOST_DRAWS)
+        return super().validation_loss(model, [example for example in examples for _ in range(draws)])
 
     def measure(self, model: Network, examples: Sequence[GoalExample]) -> dict[str, float]:
         """How near samples come to the push that helped."""

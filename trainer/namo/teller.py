@@ -45,7 +45,8 @@ class Teller:
     def read(self, seen: Seen, training: int, validation: int, what: str) -> None:
         """New searches were read."""
         found = f"{seen.searches} searches, {seen.solved} solved with pushes"
-        self._say(f"read {found}: {training} {what} for training, {validation} for validation")
+        damaged = f"; {seen.damaged} are damaged and left out (headrace verify names them)" if seen.damaged else ""
+        self._say(f"read {found}: {training} {what} for training, {validation} for validation{damaged}")
 
     def stepped(self, step: int, loss: float) -> None:
         """One step was done."""

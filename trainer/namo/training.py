@@ -24,7 +24,7 @@ from trainer.namo.teller import Teller
 from trainer.publish import publish
 
 Example = TypeVar("Example", bound=AnyExample)
-_POLL_S = 1.0
+_POLL_S, _READ_S = 1.0, 20.0
 # A round has so many steps, however few or many examples there are.
 _LEAST_STEPS, _MOST_STEPS = 20, 400
 # After early stopping --follow trains again when there are so many more examples.
@@ -77,7 +77,7 @@ class Training(Generic[Example]):
         self._stale = 0  # evaluations since the best one
         self._published: Best | None = None
         self._published_at, self._published_searches = time.monotonic(), 0
-        self._validated = 0  # examples of the validation part when losses were last compared
+        self._validated = 0  # examples that the validation part had been given when losses were last compared
         self._rest_until = 0
 
     def resume(self, found: Checkpoint) -> None:
@@ -92,20 +92,22 @@ class Training(Generic[Example]):
         self.optimizer.load_state_dict(found.optimizer)
         self.step, self.epoch = found.step, found.epoch
         self.best = Best(found.best, found.best_loss, found.best_step)
+        if any(row["event"] == "published" and row["step"] == found.best_step for row in self.files.rows):
+            self._published = self.best
 
     def run(self, name: str, stop: threading.Event, publish_to: Path | None) -> None:
         """Train until it is enough, or `stop` is set. Raises HeadraceError.
 
         publish_to: directory of published models; None: nothing is published. name: of the model there.
         """
-        self._read_new()
+        self._read_new(stop)
         while not stop.is_set() and not self._has_examples():
             self._teller.waiting(self._missing())
             stop.wait(_POLL_S)
-            self._read_new()
+            self._read_new(stop)
         while not stop.is_set() and not self._done():
             if self.plan.follow:
-                self._read_new()
+                self._read_new(stop)
             if self.store.added < self._rest_until:
                 self._teller.waiting("no better for a while; waiting for more searches")
                 stop.wait(_POLL_S)
@@ -116,11 +118,14 @@ class Training(Generic[Example]):
                 self._publish(name, publish_to)
         self._publish(name, publish_to)
 
-    def _read_new(self) -> None:
-        before = self.reader.seen.searches
+    def _read_new(self, stop: threading.Event) -> None:
+        """All that is new; with follow only for a while, because a first look at a large dataset takes long."""
+        before, ends = self.reader.seen.searches, time.monotonic() + _READ_S
         for search in self.reader.new_searches():
             self.store.add(search.environment, self.task.read(search))
             self._teller.reading(self.reader.seen.searches)
+            if stop.is_set() or (self.plan.follow and time.monotonic() > ends):
+                break
         if self.reader.seen.searches > before:
             self._teller.read(self.reader.seen, len(self.store.training), len(self.store.validation), self.task.what)
 
@@ -190,10 +195,10 @@ class Training(Generic[Example]):
     def _evaluate(self) -> None:
         self.model.eval()
         validation = list(self.store.validation)
-        if len(validation) != self._validated:  # losses are compared on the same examples only
+        if self.store.added_to_validation != self._validated:  # losses are compared on the same examples only
             for old in {id(each): each for each in (self.best, self._published) if each is not None}.values():
                 old.loss = self._loss_of(old.weights)
-            self._validated = len(validation)
+            self._validated = self.store.added_to_validation
         loss = self.task.validation_loss(self.model, validation)
         if not math.isfinite(loss):
             raise ModelError(f"the validation loss is {loss} at step {self.step}: stopped; try a smaller --lr")

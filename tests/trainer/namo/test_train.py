@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,20 @@ def test_what_is_read_of_every_search(searches: Path) -> None:
     # An iterative deepening search opens the goal once: what helped is its plan.
     assert objects.added == goals.added == steps > 0
     assert reader.seen.searches == SEARCHES
+
+
+def test_a_damaged_search_is_left_out_and_counted(searches: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(searches, tmp_path / "copy"))
+    with DatasetView(copy) as view:
+        episode = list(view.new_episodes())[3]
+        place = episode.shard.layout.offsets["blob"] + int(episode.row["attributes_offset"])
+        with episode.shard.layout.path.open("r+b") as file:
+            file.seek(place)
+            file.write(b"}" * 8)
+    reader = SearchReader(copy)
+    assert len(list(reader.new_searches())) == SEARCHES - 1
+    assert (reader.seen.searches, reader.seen.damaged) == (SEARCHES, 1)
+    reader.close()
 
 
 def test_follow_waits_for_data_publishes_and_reads_on(tmp_path: Path) -> None:
