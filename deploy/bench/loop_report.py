@@ -18,7 +18,7 @@ from protocol.namo.results import SearchResult, Summary, search_result, solved_w
 
 BAR = 0.6
 WITHIN = (5, 10, 20, 50, 100, 200, 500)
-HEURISTICS = ("no_heuristic", "nearest_first", "blocking_path")
+HEURISTICS = ("no_heuristic", "nearest_first", "blocking_path", "blocking_path_few")
 # (level, strategy) → its searches
 Results = Mapping[tuple[str, str], list[SearchResult]]
 

@@ -71,3 +71,9 @@ def test_answers_of_other_weights_than_the_trained_ones_are_an_error() -> None:
 def test_flags_that_cannot_be_meant(words: list[str], expected: str) -> None:
     with pytest.raises(ConfigurationError, match=expected):
         main(words)
+
+
+def test_a_work_directory_of_other_settings_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text('{"max_pushes": 5}')
+    with pytest.raises(ConfigurationError, match=r"found \{'max_pushes': 5\}"):
+        main(["--work", str(tmp_path)])

@@ -43,14 +43,14 @@ class TrainFlags:
     name: str | None = None
     """Name of the published model; by default what is trained, object or goal."""
     epochs: int = 100
-    """Most rounds, each a pass over the examples of at least 20 and at most 400 steps; no bound with --follow."""
+    """Most rounds, each a pass over the examples of at least 50 and at most 400 steps; no bound with --follow."""
     steps: int | None = None
     """Most steps; no bound by default."""
     batch_size: int = 64
     """Examples a step."""
     lr: float = 1e-3
     """Learning rate of AdamW."""
-    patience: int = 12
+    patience: int = 20
     """Evaluations without a better validation loss after which training ends; with --follow it waits for more data."""
     seed: int = 0
     """Of weights, order, augmentation and noise."""

@@ -26,7 +26,7 @@ from trainer.publish import publish
 Example = TypeVar("Example", bound=AnyExample)
 _POLL_S, _READ_S = 1.0, 20.0
 # A round has so many steps, however few or many examples there are.
-_LEAST_STEPS, _MOST_STEPS = 20, 400
+_LEAST_STEPS, _MOST_STEPS = 50, 400
 # After early stopping --follow trains again when there are so many more examples.
 _GROWTH = 1.05
 _CLIP = 1.0

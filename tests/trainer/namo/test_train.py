@@ -33,9 +33,9 @@ def rows(out: Path, event: str) -> list[dict[str, Any]]:
 def test_training_learns_publishes_and_goes_on(searches: Path, tmp_path: Path) -> None:
     out, models = tmp_path / "out", tmp_path / "models"
     words = ("object", "--data", str(searches), "--publish", str(models), "--out", str(out), *SHARE)
-    assert main([*words, "--steps", "40", "--device", "cpu"]) == 0
+    assert main([*words, "--steps", "60", "--device", "cpu"]) == 0
     evaluated = rows(out, "evaluated")
-    assert [row["step"] for row in evaluated] == [20, 40]
+    assert [row["step"] for row in evaluated] == [50, 60]
     assert evaluated[-1]["training_loss"] < evaluated[0]["training_loss"]
     assert {"top1", "mrr", "nearest_top1", "nearest_mrr", "random_top1", "random_mrr"} <= evaluated[0].keys()
     assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
@@ -44,10 +44,10 @@ def test_training_learns_publishes_and_goes_on(searches: Path, tmp_path: Path) -
     assert rows(out, "published")[0]["version"] == version == manifest.version
     assert f"{SEARCHES} searches" in manifest.trained_on
     assert "namo/two_rooms_easy" in manifest.trained_on
-    assert main([*words, "--steps", "60", "--device", "cpu", "--resume"]) == 0
-    assert [row["step"] for row in rows(out, "evaluated")] == [20, 40, 60]
+    assert main([*words, "--steps", "80", "--device", "cpu", "--resume"]) == 0
+    assert [row["step"] for row in rows(out, "evaluated")] == [50, 60, 80]
     with pytest.raises(ConfigurationError, match="the checkpoint is of ObjectModel"):
-        main(["goal", *words[1:], "--steps", "60", "--resume"])
+        main(["goal", *words[1:], "--steps", "80", "--resume"])
 
 
 def test_the_same_seed_gives_the_same_weights(searches: Path, tmp_path: Path) -> None:
