@@ -104,6 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     figures = loop_report.figures(results)
     console.print(loop_report.level_table(results))
     console.print(table("headrace bench loop", figures))
+    if not figures:
+        why = "it needs ml and a heuristic with which at least half of the searches are solved"
+        progress.print(f"no figure: {why}", highlight=False, soft_wrap=True)
     details = {"trained_on": trained, **loop_report.details(results)}
     if flags.json is not None:
         write_json(flags.json, figures, details)
