@@ -60,7 +60,7 @@ class LoopFlags:
     """Budget of one search [motion primitives], the same on every machine."""
     max_goals: int = 5
     """Goals that are tried for each movable in each state."""
-    few_goals: int = 2
+    few_goals: int = 1
     """The same where goals come from a model, whose first ones are better than random ones, and blocking_path_few."""
     workers: int = 2
     """Worker processes."""
