@@ -1,4 +1,4 @@
-"""A collection on this machine while it runs: a sink and its producers as child processes."""
+"""A collection on this machine while it runs: sink, producers, and perhaps server and trainers, as child processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from deploy.processes import Program, ProgramError, start, start_sink
+from deploy.processes import Program, ProgramError, make_models, start, start_inference, start_sink
 from deploy.topology import Topology
 from protocol.errors import ConfigurationError
 
@@ -22,6 +22,8 @@ class LocalCollection:
         self.data = Path(topology.sink.data)
         self.logs = self.data / "logs"
         self.producers: list[Program] = []
+        self.trainers: list[Program] = []
+        self.inference: Program | None = None
         self.status: dict[str, Any] = {"streams": {}, "producers": [], "problems": [], "warnings": []}
         self._sink: Program | None = None
         self._http = ""
@@ -32,11 +34,27 @@ class LocalCollection:
             self.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"cannot write to the dataset directory {self.data}: {error.strerror}") from error
-        self._sink, self.endpoint, self._http = start_sink(self.data, self.logs, self.topology.sink.words())
-        for number, producers in enumerate(self.topology.producers):
-            words = [*producers.words(self.endpoint), "--plain", "--json", str(self.stats_path(number))]
-            self.producers.append(start(f"producers-{number}", words, self.logs))
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
         return self
+
+    def _start(self) -> None:
+        topology, asked = self.topology, None
+        self._sink, self.endpoint, self._http = start_sink(self.data, self.logs, topology.sink.words())
+        if topology.inference is not None:
+            models = Path(topology.inference.models)
+            make_models(models)
+            self.inference, asked = start_inference(models, self.logs, topology.inference.words())
+            for trainer in topology.trainers:
+                name = f"train-{trainer.what}"
+                words = trainer.words(self.data, models, self.logs / name)
+                self.trainers.append(start(name, words, self.logs, nice=trainer.nice))
+        for number, producers in enumerate(topology.producers):
+            words = [*producers.words(self.endpoint, asked), "--plain", "--json", str(self.stats_path(number))]
+            self.producers.append(start(f"producers-{number}", words, self.logs))
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -46,10 +64,16 @@ class LocalCollection:
         return self.logs / f"producers-{number}.json"
 
     def refresh(self) -> None:
-        """Ask the sink for its status. Raises ProgramError if it or a producer has ended badly."""
+        """Ask the sink for its status. Raises ProgramError if a program has ended badly.
+
+        status["programs"]: what server and trainers said last.
+        """
         assert self._sink is not None
         if not self._sink.running:
             raise ProgramError(f"the sink ended: {self._sink.last_words()}")
+        for program in self.learning:
+            if not program.running:
+                raise ProgramError(f"{program.name} ended: {program.last_words()} (the whole log is {program.log})")
         for program in self.producers:
             if not program.running and program.process.returncode:
                 raise ProgramError(f"{program.last_words()} (the whole log is {program.log})")
@@ -58,6 +82,12 @@ class LocalCollection:
                 self.status = json.load(answer)
         except OSError as error:
             self.status["problems"] = [f"the sink does not answer on {self._http}: {error}"]
+        self.status["programs"] = [{"name": each.name, "says": each.last_line()} for each in self.learning]
+
+    @property
+    def learning(self) -> list[Program]:
+        """The inference server and the trainers, if there are any; they run until they are stopped."""
+        return [*([self.inference] if self.inference is not None else []), *self.trainers]
 
     @property
     def finished(self) -> bool:
@@ -65,10 +95,11 @@ class LocalCollection:
         return not any(program.running for program in self.producers)
 
     def stop(self) -> None:
-        """Stop the producers, then the sink."""
-        for program in self.producers:
-            program.ask_to_stop()
-        for program in self.producers:
-            program.stop()
+        """Stop the producers, then trainers and server, then the sink."""
+        for programs in (self.producers, self.learning):
+            for program in programs:
+                program.ask_to_stop()
+            for program in programs:
+                program.stop()
         if self._sink is not None:
             self._sink.stop()

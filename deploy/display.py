@@ -64,10 +64,13 @@ def _draw(status: dict[str, Any], note: str, seconds: float) -> Group:
         producers.add_column(name)
     for row in status["producers"]:
         producers.add_row(row["name"], row["state"] or "starting", f"{row['silent_s']:.0f} s")
+    programs = [Text(f"{row['name']}  {row['says']}", overflow="ellipsis", no_wrap=True) for row in _programs(status)]
     problems = [Text(problem, "red") for problem in status["problems"]]
     problems += [Text(warning, "yellow") for warning in status["warnings"]]
     ending = [Text(note, "yellow")] if note else []
-    return Group(Text(f"collecting for {seconds:.0f} s", "bold"), streams, Text(), producers, *problems, *ending)
+    return Group(
+        Text(f"collecting for {seconds:.0f} s", "bold"), streams, Text(), producers, *programs, *problems, *ending
+    )
 
 
 def _lines(status: dict[str, Any], note: str, seconds: float) -> list[str]:
@@ -77,4 +80,10 @@ def _lines(status: dict[str, Any], note: str, seconds: float) -> list[str]:
         f"{totals['mb_per_s']:.1f} MB/s; " + ", ".join(f"{p['state'] or 'starting'}" for p in status["producers"])
         for name, totals in status["streams"].items()
     ] or [f"{seconds:5.0f} s  the producers start"]
+    lines += [f"{seconds:5.0f} s  {row['name']}: {row['says']}" for row in _programs(status)]
     return [*lines, *status["problems"], *status["warnings"], *([note] if note else [])]
+
+
+def _programs(status: dict[str, Any]) -> list[dict[str, str]]:
+    """Of server and trainers, those that have said something."""
+    return [row for row in status.get("programs", ()) if row["says"]]

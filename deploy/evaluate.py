@@ -94,8 +94,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate; returns the exit status. Raises HeadraceError."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] != ["act"]:
-        sys.stdout.write("usage: headrace eval act [FLAGS]\n\nheadrace eval act --help tells its flags.\n")
-        return 0 if words[:1] in (["-h"], ["--help"]) else 2
+        asked = words[:1] in (["-h"], ["--help"])
+        said = sys.stdout if asked else sys.stderr
+        said.write("usage: headrace eval act [FLAGS]\n\nheadrace eval act --help tells its flags.\n")
+        return 0 if asked else 2
     flags = tyro.cli(EvalFlags, prog="headrace eval act", args=words[1:])
     if flags.episodes < 1 or flags.workers < 1 or flags.horizon < 1:
         raise ConfigurationError("expected --episodes, --workers and --horizon of at least 1")

@@ -19,10 +19,12 @@ from protocol.errors import HeadraceError
 STOP_LIMIT_S = 40.0
 READY_LIMIT_S = 60.0
 _USAGE_ERROR = 2
+_TAIL_BYTES = 4096
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 _READY = re.compile(r"READY: data .*, producers at (\S+), http (\S+)")
+_INFERENCE_READY = re.compile(r"READY: planners at (\S+),")
 
 
 class ProgramError(HeadraceError):
@@ -48,6 +50,14 @@ class Program:
         lines = 12 if self.process.poll() == _USAGE_ERROR else 2
         return "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-lines:])
 
+    def last_line(self) -> str:
+        """What it said last; empty if it has said nothing."""
+        size = self.log.stat().st_size
+        with self.log.open("rb") as file:
+            file.seek(max(size - _TAIL_BYTES, 0))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
     def anonymous_mb(self) -> float:
         """Its own memory [MB], without the files it has mapped: RssAnon of proc(5). 0 if it has ended."""
         try:
@@ -72,10 +82,10 @@ class Program:
             return self.process.wait()
 
 
-def start(name: str, words: Sequence[str], logs: Path, module: str = "deploy.main") -> Program:
+def start(name: str, words: Sequence[str], logs: Path, module: str = "deploy.main", nice: int = 0) -> Program:
     """Start `headrace WORDS` with this interpreter, in a process group of its own so that Ctrl-C reaches only us.
 
-    module: another program, by the name of its module.
+    module: another program, by the name of its module. nice: added to its niceness.
     """
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"{name}.log"
@@ -88,14 +98,15 @@ def start(name: str, words: Sequence[str], logs: Path, module: str = "deploy.mai
             # Whether a sink that we start has keys, and which, is said by its topology and not by the user's shell.
             env={name: value for name, value in os.environ.items() if name != "HEADRACE_KEY"},
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=lambda: _prepare(nice),
         )
     return Program(name, process, log)
 
 
-def _end_with_parent() -> None:
+def _prepare(nice: int) -> None:
     """In the child: the kernel sends SIGTERM when we die, however that happens."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    os.nice(nice)
 
 
 def start_sink(data: Path, logs: Path, words: Sequence[str] = ()) -> tuple[Program, str, str]:
@@ -111,13 +122,39 @@ def start_sink(data: Path, logs: Path, words: Sequence[str] = ()) -> tuple[Progr
 
 def wait_ready(sink: Program) -> tuple[str, str]:
     """Wait until a sink is ready; returns its endpoint and its HTTP address. Raises ProgramError, as `start_sink`."""
+    match = _wait_for(sink, _READY)
+    return match[1], match[2]
+
+
+def make_models(models: Path) -> None:
+    """Publish untrained models, unless the directory is there. Raises ProgramError."""
+    if models.exists():
+        return
+    words = [sys.executable, "-m", "deploy.main", "models", "init", "--models", str(models)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ProgramError(done.stderr.strip())
+
+
+def start_inference(models: Path, logs: Path, words: Sequence[str] = ()) -> tuple[Program, str]:
+    """Start an inference server on a free port and wait until it is ready; returns it and its endpoint.
+
+    Raises ProgramError with the server's own words if it ends instead.
+    """
+    port = () if "--bind" in words else ("--bind", "tcp://127.0.0.1:0")
+    http = () if "--http" in words else ("--http", "None")
+    program = start("infer", ["infer", "--models", str(models), *port, *http, *words], logs)
+    return program, _wait_for(program, _INFERENCE_READY)[1]
+
+
+def _wait_for(program: Program, said: re.Pattern[str]) -> re.Match[str]:
     deadline = time.monotonic() + READY_LIMIT_S
     while time.monotonic() < deadline:
-        match = _READY.search(sink.log.read_text(errors="replace"))
+        match = said.search(program.log.read_text(errors="replace"))
         if match:
-            return match[1], match[2]
-        if not sink.running:
-            raise ProgramError(sink.last_words())
+            return match
+        if not program.running:
+            raise ProgramError(program.last_words())
         select.select([], [], [], 0.05)
-    sink.stop()
-    raise ProgramError(f"the sink was not ready within {READY_LIMIT_S:.0f} s; its log is {sink.log}")
+    program.stop()
+    raise ProgramError(f"{program.name} was not ready within {READY_LIMIT_S:.0f} s; its log is {program.log}")

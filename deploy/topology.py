@@ -1,37 +1,68 @@
-"""One file describes a collection on this machine: where the data go, and which producers run."""
+"""One file describes what runs on this machine: where the data go, producers, and models that learn from the data."""
 
 from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from protocol.errors import ConfigurationError
 
+# As trainers name it.
+_CHECKPOINT = "checkpoint.pt"
+Flags = dict[str, bool | int | float | str | list[str]]
+
 
 class Producers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One `headrace produce` command: simulator, workers, key, and its other flags by their names without dashes."""
+    """One `headrace produce` command: simulator, workers, key, and its other flags by their names without dashes.
+
+    asks: the inference server of this file.
+    """
 
     simulator: str
     workers: Annotated[int, Meta(ge=1, le=1024)] = 2
     key: str | None = None
-    flags: dict[str, bool | int | float | str | list[str]] = {}
+    asks: bool = False
+    flags: Flags = {}
 
-    def words(self, endpoint: str) -> list[str]:
-        """The command's words after `headrace`."""
+    def words(self, endpoint: str, inference: str | None = None) -> list[str]:
+        """The command's words after `headrace`. inference: the server's endpoint."""
         words = ["produce", self.simulator, "--sink", endpoint, "--workers", str(self.workers)]
         words += ["--key", self.key] if self.key is not None else []
-        for name, value in self.flags.items():
-            flag = name.replace("_", "-")
-            if isinstance(value, bool):
-                words.append(f"--{flag}" if value else f"--no-{flag}")
-            else:
-                words += [f"--{flag}", *(map(str, value) if isinstance(value, list) else [str(value)])]
-        return words
+        words += ["--inference", inference] if self.asks and inference is not None else []
+        return [*words, *_flag_words(self.flags)]
+
+
+class InferenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `headrace infer`: directory of published models (untrained ones are made if it is not there), its flags."""
+
+    models: str
+    flags: Flags = {}
+
+    def words(self) -> list[str]:
+        """The server's flags but for --models."""
+        return _flag_words(self.flags)
+
+
+class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `headrace train WHAT --follow` on the data, which publishes for the inference server. nice: as in nice(1).
+
+    It goes on from the checkpoint of the last run.
+    """
+
+    what: Literal["object", "goal"]
+    nice: Annotated[int, Meta(ge=0, le=19)] = 5
+    flags: Flags = {}
+
+    def words(self, data: Path, models: Path, out: Path) -> list[str]:
+        """The command's words after `headrace`."""
+        where = ["--data", str(data), "--publish", str(models), "--out", str(out)]
+        resume = ["--resume"] if (out / _CHECKPOINT).exists() else []
+        return ["train", self.what, *where, "--follow", *resume, *_flag_words(self.flags)]
 
 
 class SinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,10 +83,32 @@ class SinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A sink and its producers."""
+    """A sink and its producers; perhaps an inference server for them, and trainers of its models."""
 
     sink: SinkSettings
     producers: Annotated[tuple[Producers, ...], Meta(min_length=1)]
+    inference: InferenceSettings | None = None
+    trainers: tuple[Trainer, ...] = ()
+
+    def __post_init__(self) -> None:
+        asking = [each.simulator for each in self.producers if each.asks]
+        if self.inference is None and (asking or self.trainers):
+            who = f"producers of {asking[0]} ask" if asking else f"the trainer of {self.trainers[0].what} publishes for"
+            raise ValueError(f'{who} an inference server, and there is none; add [inference] with models = "DIRECTORY"')
+        trained = [trainer.what for trainer in self.trainers]
+        if len(set(trained)) != len(trained):
+            raise ValueError(f"expected one trainer of each kind, found {', '.join(trained)}")
+
+
+def _flag_words(flags: Flags) -> list[str]:
+    words: list[str] = []
+    for name, value in flags.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+    return words
 
 
 @dataclass(frozen=True)

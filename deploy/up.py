@@ -1,4 +1,4 @@
-"""`headrace up`: a sink and its producers on this machine, one live display, Ctrl-C ends it cleanly."""
+"""`headrace up`: sink, producers, perhaps models that learn from them: one live display, Ctrl-C ends it cleanly."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class UpFlags:
     """Collect on this machine: from a topology file, or from the flags."""
 
     topology: Annotated[Path | None, tyro.conf.Positional] = None
-    """Topology file, see deploy/topology.example.toml; without it the flags below count."""
+    """Topology file, see deploy/topology.example.toml and deploy/flywheel.example.toml; without it the flags count."""
     data: Path = Path("runs/dataset")
     """Dataset directory."""
     env: str = "PickPlaceCan"

@@ -35,9 +35,7 @@ class Committing:
 class LeaseBook:
     """The book of one stream. `committed` and `successes` come from the dataset when the sink starts."""
 
-    def __init__(
-        self, committed: IntervalSet, successes: IntervalSet, leases_a_session: int = MAX_HOLDING
-    ) -> None:
+    def __init__(self, committed: IntervalSet, successes: IntervalSet, leases_a_session: int = MAX_HOLDING) -> None:
         self.committed = committed
         self.successes = successes
         self._taken = committed.copy()

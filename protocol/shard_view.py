@@ -207,4 +207,3 @@ class EpisodeView:
 
     def _attribute_bytes(self) -> bytes:
         return self.shard.blob(int(self.row["attributes_offset"]), int(self.row["attributes_size"]))
-

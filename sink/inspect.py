@@ -37,8 +37,12 @@ class InspectFlags:
     """List every episode too: sizes in MB, times in seconds."""
     plan: int | None = None
     """Draw the plan of this index of a stream of `produce namo`: scene, pushes, what can be reached."""
+    by_model_version: Path | None = None
+    """Draw, as this PNG, how many NAMO searches were solved and how many pushes they tried, by the versions of the
+    models that they asked."""
     stream: str | None = None
-    """With --plan: which stream; not needed if there is one whose name begins with namo/."""
+    """With --plan: which stream; not needed if there is one whose name begins with namo/. With --by-model-version: only
+    this one."""
     out: Path | None = None
     """With --plan: a .png, or a .gif that moves; by default plan_INDEX.png."""
 
@@ -48,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = tyro.cli(InspectFlags, prog="headrace inspect", args=argv)
     if flags.plan is not None:
         return _draw_plan(flags, flags.plan)
+    if flags.by_model_version is not None:
+        return _draw_versions(flags, flags.by_model_version)
     if flags.stream is not None or flags.out is not None:
         raise ConfigurationError("--stream and --out belong to --plan INDEX, which is missing")
     summaries = summarise(flags.data, keep_rows=flags.episodes)
@@ -72,6 +78,22 @@ def _draw_plan(flags: InspectFlags, index: int) -> int:
             raise DatasetError(f"{flags.data}: {stream} has no index {index}; `headrace inspect --episodes` lists them")
         out = plan_picture.write(plan_picture.StoredPlan.of(found), flags.out or Path(f"plan_{index}.png"))
     sys.stdout.write(f"{out}\n")
+    return 0
+
+
+def _draw_versions(flags: InspectFlags, path: Path) -> int:
+    from sink import model_versions
+
+    with DatasetView(flags.data) as view:
+        groups = model_versions.write(view, flags.stream, path)
+    for group in groups:
+        summary = group.summary
+        share = (
+            f"{summary.solved:.0%} ({summary.solved_low:.0%} to {summary.solved_high:.0%}) of {summary.searches} solved"
+        )
+        name = group.name.replace("\n", ", ")
+        sys.stdout.write(f"{name}: {share}, pushes tried (median): {group.median_pushes:g}\n")
+    sys.stdout.write(f"{path}\n")
     return 0
 
 

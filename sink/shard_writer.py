@@ -153,10 +153,14 @@ class ShardWriter:
         for name, used, total in (
             ("episodes", self.rows * EPISODE.itemsize, self.capacity.episodes * EPISODE.itemsize),
             ("blob", blob_end, self.capacity.blob_bytes),
-            *((f"steps/{c.name}", self.step_tail * c.row_bytes, self.capacity.steps * c.row_bytes)
-              for c in self.layout.spec.columns),
-            *((f"steps/images/{c.name}", self.step_tail * FRAME.itemsize, self.capacity.steps * FRAME.itemsize)
-              for c in self.layout.spec.cameras),
+            *(
+                (f"steps/{c.name}", self.step_tail * c.row_bytes, self.capacity.steps * c.row_bytes)
+                for c in self.layout.spec.columns
+            ),
+            *(
+                (f"steps/images/{c.name}", self.step_tail * FRAME.itemsize, self.capacity.steps * FRAME.itemsize)
+                for c in self.layout.spec.cameras
+            ),
         ):
             # A file system that cannot do this keeps the space; the shard is as good.
             self._disk.release(self._fd, self.layout.offsets[name] + used, total - used)

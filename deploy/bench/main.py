@@ -13,6 +13,7 @@ BENCHES: dict[str, tuple[str, str]] = {
     "collect": ("deploy.bench.collect:main", "episodes per hour and core, against robosuite's own way"),
     "sink": ("deploy.bench.sink.main:main", "the sink against its disk and its network, crowds, restarts, peers"),
     "plan": ("deploy.bench.plan:main", "NAMO: pushes, solved searches and their cost, tree against idfs"),
+    "loop": ("deploy.bench.loop:main", "NAMO planners with models trained on their own searches, against heuristics"),
     "infer": ("deploy.bench.infer.main:main", "the inference server against its model alone and other servers"),
     "read": ("deploy.bench.read.main:main", "LiveDataset against decoding and other loaders, refresh, growing data"),
     "policy": ("producers.robosuite.policy_bench:main", "success and length of scripted episodes, by task"),

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.namo.edges import Pose, face_points
+from protocol.namo.edges import Pose, face_points
 from protocol.namo.scene import Box
 
 STEPS = 6  # lengths of the longest primitive

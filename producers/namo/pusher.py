@@ -10,11 +10,11 @@ import numpy as np
 
 from producers.namo.bodies import wrapped
 from producers.namo.driver import ContactLog, Course, drive
-from producers.namo.edges import CONTACTS, GAP_M, edge_points, face_points, rotation
 from producers.namo.primitives import STEP_M
 from producers.namo.push import Primitive
 from producers.namo.simulation import Simulation
 from producers.namo.world_config import WorldConfig
+from protocol.namo.edges import CONTACTS, GAP_M, edge_points, face_points, rotation
 from protocol.namo.path import find_path, path_length
 from protocol.namo.scene import Box, Scene, State
 from protocol.namo.wavefront import Reach

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from producers.namo.edges import Pose, reachable_edges
 from producers.namo.mjcf_model import Physics
 from producers.namo.primitives import Choice, choose, distance, pose_cost, turn
 from producers.namo.push import Primitive, PushCode, PushResult
 from producers.namo.pusher import Pusher, Task
 from producers.namo.simulation import Simulation
 from producers.namo.world_config import WorldConfig
+from protocol.namo.edges import Pose, reachable_edges, reachable_places
 from protocol.namo.scene import Scene, State
 from protocol.namo.wavefront import Reach, Wavefront
 
@@ -57,9 +57,7 @@ class World:
 
     def reachable(self, state: State) -> tuple[str, ...]:
         """Names of the movables that the robot can get to some edge point of, in the scene's order."""
-        reach = self.reach(state)
-        boxes = zip(self.scene.movables, state.movables.tolist(), strict=True)
-        return tuple(box.name for box, (x, y, yaw) in boxes if reachable_edges(reach, box, (x, y, yaw)).any())
+        return tuple(self.scene.movables[place].name for place in reachable_places(self.reach(state)))
 
     def push(self, state: State, name: str, target: Pose, allow: Callable[[], bool] = lambda: True) -> PushResult:
         """Pushes a movable towards a pose [m, m, rad]: a pure function of state, name and target.

@@ -10,6 +10,7 @@ from deploy.topology import LocalFlags, local_topology, read_topology
 from protocol.errors import ConfigurationError
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "topology.example.toml"
+FLYWHEEL = EXAMPLE.with_name("flywheel.example.toml")
 
 
 def test_the_example_is_a_topology_and_its_words_are_commands() -> None:
@@ -20,6 +21,22 @@ def test_the_example_is_a_topology_and_its_words_are_commands() -> None:
     assert words[:6] == ["produce", "robosuite", "--sink", "tcp://127.0.0.1:7", "--workers", "1"]
     assert words[words.index("--camera-names") + 1] == "agentview"
     assert can.words("x")[6:8] == ["--env", "PickPlaceCan"]
+
+
+def test_the_flywheel_example_has_commands_for_all_its_programs(tmp_path: Path) -> None:
+    topology = read_topology(FLYWHEEL)
+    assert topology.inference is not None
+    assert topology.inference.words() == ["--threads", "1"]
+    objects, goals = topology.trainers
+    words = objects.words(Path("d"), Path("m"), Path("o"))
+    assert words[:9] == ["train", "object", "--data", "d", "--publish", "m", "--out", "o", "--follow"]
+    assert goals.words(Path("d"), Path("m"), tmp_path)[9:] == ["--publish-every", "2", "--threads", "1"]
+    (tmp_path / "checkpoint.pt").touch()
+    assert "--resume" in goals.words(Path("d"), Path("m"), tmp_path)
+    led, alone = topology.producers
+    words = led.words("s", "tcp://here:1")
+    assert words[words.index("--inference") + 1] == "tcp://here:1"
+    assert "--inference" not in alone.words("s", "tcp://here:1")
 
 
 def test_flags_make_the_same_kind_of_topology(tmp_path: Path) -> None:
@@ -56,6 +73,16 @@ def test_a_switch_is_written_as_a_switch(tmp_path: Path) -> None:
         ('[sink]\ndata = "d"', "missing required field `producers`"),
         ('[sink]\nfolder = "d"', "unknown field `folder`"),
         ('[sink]\ndata = "d"\n[[producers]]\nsimulator = "robosuite"\nworkers = 0', "$.producers[0].workers"),
+        ('[sink]\ndata = "d"\n[[producers]]\nsimulator = "namo"\nasks = true', "add [inference]"),
+        (
+            '[sink]\ndata = "d"\n[[producers]]\nsimulator = "namo"\n[[trainers]]\nwhat = "goal"',
+            "the trainer of goal publishes for an inference server",
+        ),
+        (
+            '[sink]\ndata = "d"\n[[producers]]\nsimulator = "namo"\n[inference]\nmodels = "m"\n'
+            '[[trainers]]\nwhat = "goal"\n[[trainers]]\nwhat = "goal"',
+            "one trainer of each kind",
+        ),
         ('producers = []\n[sink]\ndata = "d"', "$.producers"),
     ],
 )

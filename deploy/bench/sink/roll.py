@@ -37,9 +37,7 @@ def measure(root: Path, frames: Path) -> Rolls:
             results = [child.result() for child in started]
     finally:
         sink.stop()
-    delays = [
-        1e3 * (found["acked"][index] - found["ended"][index]) for found in results for index in found["acked"]
-    ]
+    delays = [1e3 * (found["acked"][index] - found["ended"][index]) for found in results for index in found["acked"]]
     shards = len(list(data.rglob("0*.h5")))
     if len(delays) != _PRODUCERS * EPISODES or shards < 3:
         raise ProgramError(f"{len(delays)} episodes in {shards} shards: too few to tell what rolling costs")

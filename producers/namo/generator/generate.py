@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from producers.namo import boxes
-from producers.namo.edges import reachable_edges
 from producers.namo.errors import SceneError
 from producers.namo.generator import placing
 from producers.namo.generator.difficulty import DIFFICULTIES
 from producers.namo.generator.draws import Draws
 from producers.namo.generator.templates import TEMPLATES
 from producers.namo.regions import Regions, hops
+from protocol.namo.edges import reachable_edges
 from protocol.namo.scene import Box, Point, Scene, State
 from protocol.namo.wavefront import Grid, Reach, Wavefront
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from producers.namo import boxes
-from producers.namo.edges import reachable_edges
 from producers.namo.generator.difficulty import DIFFICULTIES
 from producers.namo.generator.generate import CLEARANCE_M, DISTANCE_M, generate
 from producers.namo.generator.templates import TEMPLATES
@@ -16,6 +15,7 @@ from producers.namo.mjcf_writer import write_mjcf
 from producers.namo.regions import hops
 from producers.namo.scenes import ALL, GeneratedScenes, SceneError
 from protocol.errors import ConfigurationError
+from protocol.namo.edges import reachable_edges
 from protocol.namo.scene import Box, Scene, State
 from protocol.namo.wavefront import Wavefront
 

@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from producers.namo.edges import EDGES, edge_points, face_points, reachable_edges
 from producers.namo.mjcf_model import Physics
 from producers.namo.primitives import STEP_M, STEPS, choose, mean_radius, pose_cost, table
 from producers.namo.pusher import Pusher, Task
 from producers.namo.simulation import Simulation
 from producers.namo.world import World
 from producers.namo.world_config import WorldConfig
+from protocol.namo.edges import EDGES, edge_points, face_points, reachable_edges
 from protocol.namo.scene import State
 from protocol.namo.wavefront import Wavefront
 from tests.producers.namo.rooms import box, room

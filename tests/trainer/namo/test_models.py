@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
-import pytest
 import torch
 
 from inference.warm_up import example_queries
@@ -17,15 +15,6 @@ from trainer.namo.object_model import OBJECT_CHANNELS, ObjectConfig, ObjectExamp
 from trainer.namo.places import LOOKS, all_places, selected_places
 
 COUNT = 8
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """On a busy machine torch's threads wait for each other by spinning, a hundred times longer than they work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def object_examples() -> ObjectExamples:

@@ -62,6 +62,12 @@ def reachable_edges(reach: Reach, box: Box, pose: Pose) -> NDArray[np.bool_]:
     return np.array([ok and reach.nearest(x, y, _NEAR_M) is not None for ok, (x, y) in at])
 
 
+def reachable_places(reach: Reach) -> list[int]:
+    """Places of the movables that the robot can get to some edge point of, in the scene's order."""
+    boxes = enumerate(zip(reach.wavefront.scene.movables, reach.state.movables.tolist(), strict=True))
+    return [place for place, (box, (x, y, yaw)) in boxes if reachable_edges(reach, box, (x, y, yaw)).any()]
+
+
 def rotation(yaw: float) -> NDArray[np.float64]:
     """float64[2, 2]: from a frame turned by yaw [rad] to the world."""
     cos, sin = np.cos(yaw), np.sin(yaw)
