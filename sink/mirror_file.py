@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -16,17 +17,16 @@ from sink.shard_file import PREPARING
 def make_empty(disk: Disk, source: ShardLayout, path: Path) -> None:
     """Make it whole under another name, sync it, and give it its name. Raises CorruptionError."""
     draft = path.with_name(path.name + PREPARING)
-    there = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
-    here = disk.open(draft, create=True)
-    try:
+    with ExitStack() as undo:
+        there = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
+        undo.callback(os.close, there)
+        here = disk.open(draft, create=True)
+        undo.callback(disk.close, here)
         end = os.fstat(there).st_size
         disk.write(here, [b"\0"], end - 1)
         for start, size in _metadata_places(source, end):
             disk.write(here, [os.pread(there, size, start)], start)
         disk.sync(here)
-    finally:
-        disk.close(here)
-        os.close(there)
     if replace(ShardLayout.read(draft), path=source.path) != source:
         raise CorruptionError(f"{source.path}: its HDF5 metadata read differently each time; is this disk failing?")
     disk.rename(draft, path)
