@@ -86,7 +86,7 @@ def _draw(groups: Sequence[Group], path: Path) -> None:
     low = [max(0.0, 100 * (each.solved - each.solved_low)) for each in summaries]
     high = [max(0.0, 100 * (each.solved_high - each.solved)) for each in summaries]
     solved.errorbar(at, shares, yerr=(low, high), fmt="o", capsize=4)
-    solved.set(ylabel="solved [%], 95 % interval", ylim=(-3, 103))
+    solved.set(ylabel="solved [%], 95 % interval", ylim=(-4, 108))
     pushes.plot(at, [group.median_pushes for group in groups], "o-")
     pushes.set(ylabel="median pushes tried", ylim=(0, None))
     pushes.set_xticks(list(at), [f"{group.name}\nn = {group.summary.searches}" for group in groups], fontsize=8)

@@ -107,7 +107,7 @@ def plot(results: Results, path: Path) -> Path:
     from matplotlib.figure import Figure as Drawing  # takes half a second to import
 
     levels = list(dict.fromkeys(level for level, _ in results))
-    drawing = Drawing(figsize=(4.5 * len(levels), 4), layout="constrained")
+    drawing = Drawing(figsize=(4.5 * len(levels), 4.6), layout="constrained")
     panels = drawing.subplots(1, len(levels), sharey=True, squeeze=False)[0]
     for panel, level in zip(panels, levels, strict=True):
         most = max(r.pushes for (at, _), found in results.items() if at == level for r in found)
@@ -117,9 +117,9 @@ def plot(results: Results, path: Path) -> Path:
                 shares = [number / len(found) for number in range(len(solved) + 1)]
                 panel.step([1, *solved, most], [*shares, shares[-1]], where="post", label=strategy,
                            linewidth=2.5 if strategy == "ml" else 1.2)  # fmt: skip
-        panel.set(title=level, xlabel="pushes tried", xscale="log", ylim=(0, 1))
+        panel.set(title=level, xlabel="pushes tried", xscale="log", ylim=(0, 1.02))
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("share solved")
-    panels[-1].legend(loc="lower right")
+    drawing.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     drawing.savefig(path, dpi=120)
     return path
