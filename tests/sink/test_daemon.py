@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -750,6 +751,16 @@ def test_http_answers_before_the_first_snapshot_and_knows_its_pages(sink: Sink) 
         assert b"/metrics, /healthz or /status" in error.read()
 
 
+def is_free(data: Path) -> bool:
+    """Nobody holds the lock of a dataset."""
+    with open(data / "sink.lock") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 def test_totals_survive_a_restart(run_sink: RunSink, tmp_path: Path) -> None:
     first = run_sink()
     with RawProducer(first.endpoint) as producer:
@@ -758,7 +769,7 @@ def test_totals_survive_a_restart(run_sink: RunSink, tmp_path: Path) -> None:
             deliver(producer, index)
             index = producer.next_lease()
     first.stop()
-    wait_until(lambda: not (tmp_path / "data/sink.lock").read_text(), "the first sink has stopped")
+    wait_until(lambda: is_free(tmp_path / "data"), "the first sink has stopped")
     second = run_sink()
     wait_until(lambda: status(second)["ready"], "it is ready")
     stream = status(second)["streams"][SPEC.name]
