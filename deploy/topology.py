@@ -13,7 +13,7 @@ from msgspec import Meta
 from protocol.errors import ConfigurationError
 
 # As trainers name it.
-_CHECKPOINT = "checkpoint.pt"
+_CHECKPOINT = "checkpoint.safetensors"
 Flags = dict[str, bool | int | float | str | list[str]]
 
 

@@ -31,7 +31,7 @@ def test_the_flywheel_example_has_commands_for_all_its_programs(tmp_path: Path) 
     words = objects.words(Path("d"), Path("m"), Path("o"))
     assert words[:9] == ["train", "object", "--data", "d", "--publish", "m", "--out", "o", "--follow"]
     assert goals.words(Path("d"), Path("m"), tmp_path)[9:] == ["--publish-every", "2", "--threads", "1"]
-    (tmp_path / "checkpoint.pt").touch()
+    (tmp_path / "checkpoint.safetensors").touch()
     assert "--resume" in goals.words(Path("d"), Path("m"), tmp_path)
     led, alone = topology.producers
     words = led.words("s", "tcp://here:1")

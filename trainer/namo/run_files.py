@@ -2,39 +2,44 @@
 
 log.jsonl        one line for each evaluation and each publication
 loss.png         training and validation loss by step, and when versions were published
-checkpoint.pt    weights, the best weights and the optimizer; replaced by rename
+checkpoint.safetensors    weights, the best weights and the optimizer; replaced by rename
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import pickle
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 from protocol.errors import ConfigurationError, ModelError
+from trainer.whole_files import replace_file
 
-LOG, PLOT, CHECKPOINT = "log.jsonl", "loss.png", "checkpoint.pt"
+LOG, PLOT, CHECKPOINT = "log.jsonl", "loss.png", "checkpoint.safetensors"
 _FORMAT = 1
+# Key of the safetensors metadata that holds all but the tensors, as JSON.
+_ABOUT = "headrace"
+_TENSORS = ("model", "optimizer", "best")
 Weights = dict[str, torch.Tensor]
 
 
 @dataclass
 class Checkpoint:
-    """Everything that a run goes on from. config: of the model. best_loss: of `best`, on the validation part."""
+    """Everything that a run goes on from. config: of the model. optimizer: its state, by the place of the
+    parameter; learning rate and the like are those of the flags. best_loss: of `best`, on the validation part."""
 
     architecture: str
     config: dict[str, int | float]
     step: int
     epoch: int
     model: Weights
-    optimizer: dict[str, Any]
+    optimizer: dict[int, Weights]
     best: Weights
     best_loss: float
     best_step: int
@@ -64,10 +69,21 @@ class RunFiles:
             file.write(json.dumps(row) + "\n")
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Replace the checkpoint."""
-        draft = self.folder / f".{CHECKPOINT}"
-        torch.save({"format": _FORMAT, **vars(checkpoint)}, draft)
-        os.replace(draft, self.folder / CHECKPOINT)
+        """Replace the checkpoint. Raises ModelError if it cannot be written; the old one stays."""
+        parts = {"model": checkpoint.model, "best": checkpoint.best}
+        parts |= {f"optimizer.{number}": state for number, state in checkpoint.optimizer.items()}
+        tensors = {
+            f"{part}/{name}": tensor.detach().to("cpu", copy=True).contiguous()
+            for part, named in parts.items()
+            for name, tensor in named.items()
+        }
+        about = {name: value for name, value in vars(checkpoint).items() if name not in _TENSORS}
+        data = save(tensors, {_ABOUT: json.dumps({"format": _FORMAT, **about})})
+        try:
+            replace_file(self.folder / CHECKPOINT, data)
+        except OSError as error:
+            what = f"{self.folder / CHECKPOINT}: cannot be written ({error.strerror})"
+            raise ModelError(f"{what}; mend that, then go on with --resume") from error
 
     def load(self) -> Checkpoint:
         """Raises ConfigurationError if there is none, ModelError if it cannot be read."""
@@ -77,11 +93,19 @@ class RunFiles:
                 f"--resume: {path} is not there; leave --resume out, or give the --out of that run"
             )
         try:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-            if found.pop("format") != _FORMAT:
+            with safe_open(path, "pt") as file:
+                about = json.loads((file.metadata() or {})[_ABOUT])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
+            if about.pop("format") != _FORMAT:
                 raise ModelError(f"{path}: written by another version of Headrace; begin anew without --resume")
-            return Checkpoint(**found)
-        except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError, AttributeError, EOFError) as error:
+            parts: dict[str, Weights] = {}
+            for place, tensor in tensors.items():
+                part, _, name = place.partition("/")
+                parts.setdefault(part, {})[name] = tensor
+            model, best = parts.pop("model"), parts.pop("best")
+            optimizer = {int(part.removeprefix("optimizer.")): state for part, state in parts.items()}
+            return Checkpoint(**about, model=model, optimizer=optimizer, best=best)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{path}: cannot be read ({error}); begin anew without --resume") from error
 
     def plot(self, title: str) -> Path:

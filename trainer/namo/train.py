@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -18,6 +17,7 @@ from rich.console import Console
 
 from protocol.errors import ConfigurationError
 from protocol.published import check_name
+from trainer.interrupt import INTERRUPTED, interruptible
 from trainer.namo.examples import AnyExample, ExampleStore, Learn
 from trainer.namo.run_files import RunFiles
 from trainer.namo.searches import SearchReader
@@ -25,7 +25,6 @@ from trainer.namo.tasks import GoalTask, ObjectTask, Task
 from trainer.namo.teller import Teller
 from trainer.namo.training import Plan, Training
 
-INTERRUPTED = 130
 _POLL_S = 1.0
 Example = TypeVar("Example", bound=AnyExample)
 
@@ -69,7 +68,7 @@ class TrainFlags:
     max_examples: int = 200_000
     """Examples kept in memory, about 4 kB each; the oldest leave."""
     out: Path | None = None
-    """Folder for log.jsonl, loss.png and checkpoint.pt; by default runs/train_object or runs/train_goal."""
+    """Folder for log.jsonl, loss.png and checkpoint.safetensors; by default runs/train_object or runs/train_goal."""
     resume: bool = False
     """Go on from the checkpoint in --out."""
 
@@ -121,25 +120,6 @@ def train(flags: TrainFlags, task: Task[Example]) -> int:
                     files.plot(f"{name}: {task.what}")
         console.print(f"log, plot and checkpoint are in {files.folder}", highlight=False, soft_wrap=True)
         return INTERRUPTED if stop.is_set() else 0
-
-
-@contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; the second one ends the process as usual."""
-    stop = threading.Event()
-    before: dict[int, Callable[..., object] | int | None] = {}
-
-    def handle(number: int, _: object) -> None:
-        stop.set()
-        signal.signal(number, before[number])
-
-    for chosen in (signal.SIGINT, signal.SIGTERM):
-        before[chosen] = signal.signal(chosen, handle)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _wait_for(data: Path, follow: bool, stop: threading.Event, console: Console) -> None:

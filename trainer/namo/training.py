@@ -89,7 +89,8 @@ class Training(Generic[Example]):
                 f"{expected[1]}; give the --out of a run of the same model"
             )
         self.model.load_state_dict(found.model)
-        self.optimizer.load_state_dict(found.optimizer)
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": found.optimizer, "param_groups": groups})
         self.step, self.epoch = found.step, found.epoch
         self.best = Best(found.best, found.best_loss, found.best_step)
         if any(row["event"] == "published" and row["step"] == found.best_step for row in self.files.rows):
@@ -226,7 +227,8 @@ class Training(Generic[Example]):
         self.files.log("evaluated", **row, best_step=self.best.step, **measures)
         self._teller.evaluated(self.step, losses, self.best.step == self.step, measures)
         config = asdict(self.model.config)
-        weights = (_copy(self.model), self.optimizer.state_dict(), self.best.weights, self.best.loss, self.best.step)
+        best, optimizer = self.best, self.optimizer.state_dict()["state"]
+        weights = (_copy(self.model), optimizer, best.weights, best.loss, best.step)
         self.files.save(Checkpoint(type(self.model).__name__, config, self.step, self.epoch, *weights))
 
     def _loss_of(self, weights: Weights) -> float:
