@@ -9,6 +9,9 @@ exceeds that is cut off: `shutdown`, then libzmq closes the connection itself, a
 A frame without bytes takes 2 bytes on the wire and 64 in libzmq. So the process' own memory is watched too: near its
 bound the connection with the most bytes waiting goes, and the next, until there is room again.
 
+So memory is bounded as far as the thread looks in time. A machine that does not run it for a tenth of a second lets a
+client on loopback bring a hundred MB meanwhile; `headrace_sink_guard_gap_seconds` tells the longest such time.
+
 The other direction likewise: answers that a client does not fetch.
 
 A connection is known by its descriptor. The number may be used again at once after libzmq has closed it; the inode of
@@ -141,10 +144,14 @@ class ConnectionGuard:
     # --- the thread of the guard ------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        looked, longest = time.monotonic(), 0.0
         try:
             while not self._closing.is_set():
                 if self._events.poll(_LOOK_MS):
                     self._accept()
+                longest = max(longest, time.monotonic() - looked)
+                looked = time.monotonic()
+                self._metrics.guard_gap.set(longest)
                 memory = self._memory.read()
                 self._memory_then = min(self._memory_then, memory)
                 if time.monotonic() >= self._next_scan or memory - self._memory_then > _GROWTH:

@@ -45,8 +45,8 @@ class LoopFlags:
 
     work: Path = Path("runs/loop")
     """Dataset, models and logs; the same command goes on from what is there."""
-    searches: int = 2000
-    """Searches to learn from, the same number of each level and teacher."""
+    searches: tuple[int, ...] = (700, 800, 500)
+    """Searches to learn from, a number for each of --levels; each teacher makes the same share of them."""
     teachers: tuple[Literal["no_heuristic", "nearest_first", "blocking_path"], ...] = ("no_heuristic", "blocking_path")
     """Strategies of the searches to learn from."""
     heldout: int = 100
@@ -83,14 +83,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not console.is_terminal:
         console.width = _FILE_WIDTH
     with Loop(flags.work, progress) as loop:
-        learned = {
-            (level, teacher): f"namo/learn_{level}_{teacher}" for level in flags.levels for teacher in flags.teachers
-        }
-        each = -(-flags.searches // len(learned))
-        for (level, teacher), stream in learned.items():
-            loop.collect(stream, each, [*_search_words(flags, level, flags.seed), *_strategy_words(flags, teacher)])
+        learned = []
+        for level, searches in zip(flags.levels, flags.searches, strict=True):
+            for teacher in flags.teachers:
+                learned.append(f"namo/learn_{level}_{teacher}")
+                words = [*_search_words(flags, level, flags.seed), *_strategy_words(flags, teacher)]
+                loop.collect(learned[-1], -(-searches // len(flags.teachers)), words)
         for what in ("object", "goal"):
-            loop.train(what, list(learned.values()), ["--epochs", str(flags.epochs)])
+            loop.train(what, learned, ["--epochs", str(flags.epochs)])
         streams: dict[tuple[str, str], str] = {}
         for level in flags.levels:
             for strategy in flags.strategies:
@@ -147,7 +147,7 @@ def _same_settings(flags: LoopFlags) -> None:
 
 
 def _check(flags: LoopFlags) -> None:
-    for name in ("searches", "heldout", "max_pushes", "max_goals", "few_goals", "workers", "epochs"):
+    for name in ("heldout", "max_pushes", "max_goals", "few_goals", "workers", "epochs"):
         if getattr(flags, name) < 1:
             flag = "--" + name.replace("_", "-")
             raise ConfigurationError(f"{flag} {getattr(flags, name)}: expected at least 1")
@@ -155,6 +155,11 @@ def _check(flags: LoopFlags) -> None:
         chosen = getattr(flags, name)
         if not chosen or len(set(chosen)) != len(chosen):
             raise ConfigurationError(f"--{name}: expected at least one, each once, found {' '.join(chosen) or 'none'}")
+    if len(flags.searches) != len(flags.levels) or min(flags.searches) < 1:
+        raise ConfigurationError(
+            f"--searches {' '.join(map(str, flags.searches))}: expected a number, at least 1, for each of "
+            f"--levels {' '.join(flags.levels)}"
+        )
     if flags.seed < 0:
         raise ConfigurationError(f"--seed {flags.seed}: expected 0 or more")
 

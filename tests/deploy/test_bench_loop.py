@@ -63,7 +63,8 @@ def test_answers_of_other_weights_than_the_trained_ones_are_an_error() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--searches", "0"], "--searches 0: expected at least 1"),
+        (["--searches", "0", "1", "1"], "--searches 0 1 1: expected a number, at least 1, for each of"),
+        (["--searches", "9"], "--searches 9: expected a number, at least 1, for each of --levels easy medium hard"),
         (["--levels", "easy", "easy"], "--levels: expected at least one, each once, found easy easy"),
         (["--seed", "-1"], "--seed -1"),
     ],
