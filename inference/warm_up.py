@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from protocol.namo.blocking_path import first_hits
 from protocol.namo.masks import reached_bits
 from protocol.namo.queries import Query
 from protocol.namo.scene import Box, Scene, State
@@ -32,7 +33,7 @@ def _query(rng: np.random.Generator, number: int, movables: int, samples: int) -
     )
     robot, goal = rng.uniform(-2.5, 2.5, (2, 2)).tolist()
     scene = Scene(f"example {number}", (-half, half, -half, half), tuple(robot), tuple(goal), walls, boxes)
-    state = State.initial(scene)
+    reach = Wavefront(scene).reach(State.initial(scene))
     names = tuple(box.name for box in boxes)
     return Query(
         id=number,
@@ -41,7 +42,8 @@ def _query(rng: np.random.Generator, number: int, movables: int, samples: int) -
         robot=scene.robot,
         poses=tuple((box.x, box.y, box.yaw) for box in boxes),
         reachable=names[: max(1, movables // 2)],
-        reached=reached_bits(Wavefront(scene).reach(state)),
+        reached=reached_bits(reach),
+        in_the_way=first_hits(reach),
         object=names[0],
         object_model="object",
         goal_model="goal",

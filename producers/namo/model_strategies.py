@@ -12,6 +12,7 @@ from producers.namo.options import SearchOptions
 from producers.namo.outcome import MlStats, SearchWorld, Target
 from producers.namo.streams import ActionPath, SearchKey, number
 from producers.query_client import NoAnswerError
+from protocol.namo.blocking_path import first_hits
 from protocol.namo.masks import reached_bits
 from protocol.namo.queries import Answer, Query, QueryError, check_answer
 from protocol.namo.scene import State
@@ -52,6 +53,7 @@ class ModelStrategies:
         self._world, self._options, self._key, self._ask, self._clock = world, options, key, ask, clock
         self._orders: dict[bytes, tuple[str, ...] | None] = {}
         self._goals: dict[tuple[bytes, str], list[Target] | None] = {}
+        self._in_the_way: dict[bytes, tuple[str, ...]] = {}
         self.stats = MlStats()
 
     def order(self, place: Place) -> tuple[str, ...] | None:
@@ -97,6 +99,7 @@ class ModelStrategies:
             poses=tuple((float(x), float(y), float(yaw)) for x, y, yaw in state.movables),
             reachable=place.reachable,
             reached=reached_bits(self._world.reach(state)),
+            in_the_way=self._hits(state),
             object=name,
             object_model=None if op == "sample_goals" else options.ml_object_model,
             goal_model=None if op == "rank_objects" else options.ml_goal_model,
@@ -121,3 +124,8 @@ class ModelStrategies:
         self.stats.answered += 1
         self.stats.versions.update(answer.versions)
         return answer
+
+    def _hits(self, state: State) -> tuple[str, ...]:
+        if state.key not in self._in_the_way:
+            self._in_the_way[state.key] = first_hits(self._world.reach(state))
+        return self._in_the_way[state.key]

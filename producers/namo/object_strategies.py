@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.namo.blocking_path import first_hits
 from producers.namo.options import ObjectStrategy
 from producers.namo.outcome import SearchWorld
+from protocol.namo.blocking_path import first_hits
 from protocol.namo.scene import State
 
 Names = tuple[str, ...]
@@ -46,7 +46,7 @@ def _distances(world: SearchWorld, state: State, names: Sequence[str], point: ND
 
 def _blocking_first(world: SearchWorld, state: State, names: Names) -> Names:
     """Those on the cheapest way to the goal by the order in which it meets them, then the others, nearest first."""
-    hits = first_hits(world.wavefront, world.reach(state))
+    hits = first_hits(world.reach(state))
     rank = {name: number for number, name in enumerate(hits)}
     far = _distances(world, state, names, state.robot)
     return tuple(sorted(names, key=lambda name: (rank.get(name, len(rank)), 0.0 if name in rank else far[name])))

@@ -50,12 +50,17 @@ class Frame:
 
 @dataclass(frozen=True)
 class View:
-    """One picture to draw. reached: from `reached_bits`; selected: place of the movable in the object channel."""
+    """One state as models see it.
+
+    reached: from `reached_bits`. selected: place of the movable in the object channel. in_the_way: places of what
+    `blocking_path.first_hits` names, in its order; not drawn, but told beside the picture.
+    """
 
     scene: Scene
     state: State
     reached: bytes
     selected: int | None = None
+    in_the_way: tuple[int, ...] = ()
 
 
 def draw(views: Sequence[View]) -> NDArray[np.bool_]:

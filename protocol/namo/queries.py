@@ -43,7 +43,8 @@ class Query(_Message, tag="query", frozen=True, kw_only=True):
     """A question about one state of one scene.
 
     poses: of the movables (x, y, yaw), in the scene's order. reachable: names of those that can be pushed from
-    somewhere. reached: `protocol.namo.masks.reached_bits`. object: whose goals (`sample_goals`; other ops ignore it).
+    somewhere. reached: `protocol.namo.masks.reached_bits`. in_the_way: `protocol.namo.blocking_path.first_hits`.
+    object: whose goals (`sample_goals`; other ops ignore it).
     object_model, goal_model: names on the server; needed as the op says. samples: drawn from the model. goals: the most
     that are wanted for each object. objects: for `rank_and_sample`, for how many of the best objects goals are wanted.
     deadline_s: from now, on the client's clock; the server drops the query when it is over. priority: 0 goes first.
@@ -55,6 +56,7 @@ class Query(_Message, tag="query", frozen=True, kw_only=True):
     poses: Annotated[tuple[Pose, ...], Meta(max_length=MAX_MOVABLES)]
     reachable: Annotated[tuple[Name, ...], Meta(max_length=MAX_MOVABLES)]
     reached: Annotated[bytes, Meta(min_length=REACHED_BYTES, max_length=REACHED_BYTES)]
+    in_the_way: Annotated[tuple[Name, ...], Meta(max_length=MAX_MOVABLES)] = ()
     object: Name | None = None
     object_model: ModelName | None = None
     goal_model: ModelName | None = None
@@ -72,7 +74,8 @@ class Query(_Message, tag="query", frozen=True, kw_only=True):
 
     def view(self, name: str | None = None) -> View:
         """The picture for a model; name: of the selected movable."""
-        return View(self.scene, self.state, self.reached, None if name is None else self.scene.place(name))
+        in_the_way = tuple(map(self.scene.place, self.in_the_way))
+        return View(self.scene, self.state, self.reached, None if name is None else self.scene.place(name), in_the_way)
 
 
 class Info(_Message, tag="info", frozen=True, kw_only=True):
@@ -199,6 +202,8 @@ def check_query(query: Query) -> None:
     numbers = (*query.robot, *(value for pose in query.poses for value in pose), *_numbers(query.scene))
     if not all(map(math.isfinite, numbers)):
         raise QueryError("poses, sizes, bounds and goal must be finite, found NaN or infinity")
+    if not set(query.in_the_way) <= names or len(set(query.in_the_way)) < len(query.in_the_way):
+        raise QueryError(f"in_the_way names movables of the scene, each once, found {list(query.in_the_way)}")
     if not set(query.reachable) <= names:
         raise QueryError(f"reachable names movables of the scene, found also {sorted(set(query.reachable) - names)}")
     if query.op == "sample_goals":

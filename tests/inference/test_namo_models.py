@@ -297,7 +297,7 @@ def own(tmp_path: Path) -> Path:
         ({"config": {"width": 1 << 20}}, "config does not fit GoalModel"),
         ({"config": {"width": -8}}, "config does not fit GoalModel"),
         ({"config": {"steps": 10**6}}, "config does not fit GoalModel"),
-        ({"config": {"width": 16}}, "of shape (128, 91), found (128, 171)"),
+        ({"config": {"width": 16}}, "of shape (128, 92), found (128, 172)"),
         ({"config": {"layers": 3}}, "expects layers.2.bias of shape (128,), found None"),
         ({"config": {"layers": 1}}, "expects layers.1.bias of shape None, found (128,)"),
     ],

@@ -96,6 +96,8 @@ def test_models_are_warm_before_anyone_is_heard(run_server: RunServer, source: S
         ({"poses": ()}, "bad_query", "expected a pose for each of 3 movables, found 0"),
         ({"robot": (float("nan"), 0.0)}, "bad_query", ""),
         ({"reachable": ("somebody",)}, "bad_query", "somebody"),
+        ({"in_the_way": ("nobody",)}, "bad_query", "in_the_way names movables of the scene"),
+        ({"in_the_way": ("nobody",) * 5000}, "bad_query", "in_the_way"),
         ({"samples": 10**6}, "bad_query", "samples"),
         ({"deadline_s": -1.0}, "bad_query", "deadline_s"),
     ],

@@ -10,9 +10,10 @@ from typing import Generic, Literal, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from protocol.namo.blocking_path import first_hits
 from protocol.namo.edges import reachable_places
 from protocol.namo.masks import MASK_PIXELS, View, draw, reached_bits
-from protocol.namo.wavefront import Wavefront
+from protocol.namo.wavefront import Reach, Wavefront
 from trainer.namo.goal_model import GOAL_CHANNELS
 from trainer.namo.labels import Choice, HelpfulPush, choices, helpful_pushes
 from trainer.namo.object_model import OBJECT_CHANNELS
@@ -140,7 +141,7 @@ def turn_of(start: float, end: float) -> float:
 
 def _object_example(choice: Choice, walls: Wavefront) -> ObjectExample:
     reach = walls.reach(choice.state)
-    view = View(choice.scene, choice.state, reached_bits(reach))
+    view = View(choice.scene, choice.state, reached_bits(reach), in_the_way=_in_the_way(reach))
     movables = len(choice.scene.movables)
     places = all_places([view], 1, movables)
     reachable, known = np.zeros(movables, np.bool_), np.zeros(movables, np.bool_)
@@ -155,13 +156,18 @@ def _object_example(choice: Choice, walls: Wavefront) -> ObjectExample:
 
 
 def _goal_example(push: HelpfulPush, walls: Wavefront, learn: Learn) -> GoalExample:
-    view = View(push.scene, push.state, reached_bits(walls.reach(push.state)), push.place)
+    reach = walls.reach(push.state)
+    view = View(push.scene, push.state, reached_bits(reach), push.place, _in_the_way(reach))
     places = selected_places([view], 1)
     x, y, yaw = push.state.movables[push.place]
     to = aim(push, learn)
     move = np.array((to[0] - x, to[1] - y, turn_of(yaw, to[2])), np.float32)
     picture = Picture(_packed(view, len(GOAL_CHANNELS)), places.points[0], places.numbers[0])
     return GoalExample(picture, move)
+
+
+def _in_the_way(reach: Reach) -> tuple[int, ...]:
+    return tuple(map(reach.wavefront.scene.place, first_hits(reach)))
 
 
 def _packed(view: View, channels: int) -> NDArray[np.uint8]:

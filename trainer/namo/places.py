@@ -16,7 +16,7 @@ from protocol.namo.masks import MASK_PIXELS, Frame, View
 
 # Points of a box at which the picture is looked at, in half extents: its centre, corners, and outside of its faces.
 LOOKS = np.array([(0, 0), (1, 1), (1, -1), (-1, 1), (-1, -1), (1.5, 0), (-1.5, 0), (0, 1.5), (0, -1.5)], np.float32)
-NUMBERS = 11
+NUMBERS = 12
 _SIDE_M = 10.0
 
 
@@ -51,6 +51,7 @@ def selected_places(views: Sequence[View], batch: int) -> Places:
 
 def _places(views: Sequence[View], which: Sequence[Sequence[int]], batch: int, most: int) -> Places:
     boxes, exists = np.zeros((len(views), most, 5)), np.zeros((len(views), most, 1), np.float32)
+    in_the_way = np.zeros((len(views), most))
     rooms = np.empty((len(views), 7))
     for item, (view, chosen) in enumerate(zip(views, which, strict=True)):
         scene, frame = view.scene, Frame.of(view.scene.bounds)
@@ -58,8 +59,11 @@ def _places(views: Sequence[View], which: Sequence[Sequence[int]], batch: int, m
         boxes[item, : len(chosen), :3] = view.state.movables[list(chosen)]
         boxes[item, : len(chosen), 3:] = [(box.half_x, box.half_y) for box in movables] or np.empty((0, 2))
         exists[item, : len(chosen)] = 1
+        ranks = {place: rank for rank, place in enumerate(view.in_the_way, 1)}
+        in_the_way[item, : len(chosen)] = [1 / ranks[place] if place in ranks else 0.0 for place in chosen]
         rooms[item] = (frame.x0, frame.y0, frame.m_per_px * MASK_PIXELS, *view.state.robot, *scene.goal)
     points, numbers = _of_boxes(boxes, rooms[:, None])
+    numbers[..., 11] = in_the_way
     places = Places.empty(batch, most)
     places.points[: len(views)] = points * exists[..., None]
     places.numbers[: len(views)] = numbers * exists

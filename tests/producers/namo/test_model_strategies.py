@@ -12,6 +12,7 @@ import pytest
 from producers.namo.search import FailureCode, SearchKey, SearchOptions, SearchResult, StopReason, search
 from producers.query_client import QueryClient, QueryClientConfig
 from protocol.errors import ConfigurationError
+from protocol.namo.blocking_path import first_hits
 from protocol.namo.masks import reached_bits
 from protocol.namo.queries import Answer, PushGoal, Query
 from protocol.namo.scene import Box
@@ -68,9 +69,11 @@ def test_queries_say_what_the_planner_sees() -> None:
     assert query.state.key == state.key
     assert query.reachable == world.reachable(state)
     assert query.reached == reached_bits(world.reach(state))
+    assert query.in_the_way == first_hits(world.reach(state)) != ()
     later = asker.queries[-1]
     assert later.state.key != state.key
     assert later.reached == reached_bits(world.reach(later.state))
+    assert later.in_the_way == first_hits(world.reach(later.state))
     assert len({query.seed for query in asker.queries}) == len(asker.queries)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from producers.namo.blocking_path import first_hits
 from producers.namo.object_strategies import mix_order, order_objects
 from producers.namo.options import ObjectStrategy
+from protocol.namo.blocking_path import first_hits
 from protocol.namo.scene import Box, Scene
 from tests.producers.namo.sliding_world import SlidingWorld, frame, movable, two_rooms
 
@@ -57,13 +57,13 @@ def test_equal_distances_keep_the_order_of_the_scene() -> None:
 def test_a_cheap_way_around_a_box_is_no_hit() -> None:
     scene = two_rooms(movable(1, 1.2, 1.5, (0.1, 0.1)))
     world = SlidingWorld(scene)
-    assert first_hits(world.wavefront, world.reach(world.initial())) == ("obstacle_0_movable",)
+    assert first_hits(world.reach(world.initial())) == ("obstacle_0_movable",)
 
 
 def test_walls_all_around_leave_no_way() -> None:
     scene = two_rooms(walls=(Box("wall_6", 2.6, 1.5, 0.0, 0.05, 1.5),))
     world = SlidingWorld(scene)
-    assert first_hits(world.wavefront, world.reach(world.initial())) == ()
+    assert first_hits(world.reach(world.initial())) == ()
     assert order("blocking_path", scene) == [0]
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from protocol.namo.scene import State
+from tests.producers.namo.sliding_world import movable, two_rooms
 from tests.trainer.namo.searches import Push, room, search_of
 from trainer.namo.examples import BEYOND_M, goal_examples, object_examples
 from trainer.namo.labels import choices, helpful_pushes
@@ -73,3 +74,10 @@ def test_examples_of_both_models() -> None:
     np.testing.assert_allclose(further.move, (0.0, 0.12 + BEYOND_M, 0.0), atol=1e-6)
     assert told.picture.points.shape[0] == 1
     assert told.picture.bytes < 4096
+
+
+def test_examples_tell_what_stands_in_the_way() -> None:
+    search = search_of([Push(-1, 1), Push(-1, 0, opens=True)], two_rooms(movable(1, 1.0, 0.4, (0.1, 0.1))))
+    (choice,), (push,) = object_examples(search), goal_examples(search)
+    assert choice.picture.numbers[:, 11].tolist() == [1, 0]
+    assert push.picture.numbers[:, 11].tolist() == [1]

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 
 from inference.warm_up import example_queries
 from protocol.namo.masks import draw
@@ -117,10 +118,22 @@ def test_places_lie_where_the_masks_show_the_object() -> None:
                 assert masks[item, 5, row, column] == inside
 
 
+def test_a_movable_in_the_way_is_marked_by_its_turn() -> None:
+    (query,) = example_queries(1)
+    names = [box.name for box in query.scene.movables]
+    told = replace(query, in_the_way=(names[4], names[1]))
+    numbers = all_places([told.view()], 1, len(names)).numbers[0]
+    assert numbers[:, 11].tolist() == [0, 0.5, 0, 0, 1, *[0] * (len(names) - 5)]
+    assert selected_places([told.view(names[1])], 1).numbers[0, 0, 11] == 0.5
+    untold = all_places([replace(query, in_the_way=()).view()], 1, len(names)).numbers[0]
+    assert np.array_equal(numbers[:, :11], untold[:, :11])
+    assert not untold[:, 11].any()
+
+
 def test_sizes() -> None:
     """Small enough for a CPU."""
     sizes = {}
     for name, architecture in ARCHITECTURES.items():
         model = architecture.build(architecture.config())
         sizes[name] = sum(parameter.numel() for parameter in model.parameters())
-    assert sizes == {"ObjectModel": 100_737, "GoalModel": 153_876}
+    assert sizes == {"ObjectModel": 100_865, "GoalModel": 154_004}

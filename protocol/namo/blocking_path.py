@@ -1,4 +1,7 @@
-"""Which movables stand in the way: the cheapest way to the goal if one could drive through them (Stilman's idea)."""
+"""Which movables stand in the way: the cheapest way to the goal if one could drive through them (Stilman's idea).
+
+A strategy of the planners, and something that the models are told: one function for training and asking.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,19 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
-from protocol.namo.wavefront import Reach, Wavefront
+from protocol.namo.wavefront import Reach
 
 # What a step into a cell costs that a movable takes; a free one costs 1.
 MOVABLE_COST = 4.0
 _NO_PREDECESSOR = -9999
 
 
-def first_hits(wavefront: Wavefront, reach: Reach) -> tuple[str, ...]:
+def first_hits(reach: Reach) -> tuple[str, ...]:
     """Names of the movables that the way from the robot to the goal crosses, in the order of the first contact.
 
     Empty if walls leave no way at all, or the robot stands nowhere.
     """
+    wavefront = reach.wavefront
     everything = range(len(wavefront.scene.movables))
     walls = wavefront.blocked(reach.state, everything)
     start, goal = _nearest(reach, reach.reached, reach.state.robot), _nearest(reach, ~walls, wavefront.scene.goal)
