@@ -10,7 +10,7 @@ A frame without bytes takes 2 bytes on the wire and 64 in libzmq. So the process
 bound the connection with the most bytes waiting goes, and the next, until there is room again.
 
 So memory is bounded as far as the thread looks in time. A machine that does not run it for a tenth of a second lets a
-client on loopback bring a hundred MB meanwhile; `headrace_sink_guard_gap_seconds` tells the longest such time.
+client on loopback bring a hundred MB meanwhile; `headrace_sink_guard_late_total` counts such times.
 
 The other direction likewise: answers that a client does not fetch.
 
@@ -58,6 +58,7 @@ FRAME_OVERHEAD = 64
 SILENCE_S = 30.0
 HANDSHAKE_MS = 10_000
 _LOOK_MS = 10
+_LATE_S = 0.05
 _SCAN_S = 0.1
 _GROWTH = 4 << 20
 _TCP_INFO = struct.Struct("<120xQQ")
@@ -144,14 +145,14 @@ class ConnectionGuard:
     # --- the thread of the guard ------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        looked, longest = time.monotonic(), 0.0
+        looked = time.monotonic()
         try:
             while not self._closing.is_set():
                 if self._events.poll(_LOOK_MS):
                     self._accept()
-                longest = max(longest, time.monotonic() - looked)
-                looked = time.monotonic()
-                self._metrics.guard_gap.set(longest)
+                before, looked = looked, time.monotonic()
+                if looked - before >= _LATE_S:
+                    self._metrics.guard_late.inc()
                 memory = self._memory.read()
                 self._memory_then = min(self._memory_then, memory)
                 if time.monotonic() >= self._next_scan or memory - self._memory_then > _GROWTH:

@@ -26,7 +26,7 @@ class Metrics:
         self.unreachable = self._counter("unreachable", "Messages to producers that were gone", [])
         self.cut = self._counter("connections_cut", "Connections that were cut off", ["reason"])
         self.connections = self._gauge("connections", "Open connections of producers", [])
-        self.guard_gap = self._gauge("guard_gap_seconds", "Longest time in which no one watched the connections", [])
+        self.guard_late = self._counter("guard_late", "Times that nobody watched the connections for 50 ms or more", [])
         self.producers = self._gauge("producers", "Producers with an open session", [])
         self.leases = self._gauge("leases", "Indices leased out", ["stream"])
         self.in_flight = self._gauge("in_flight_bytes", "Payload bytes in memory", [])

@@ -27,7 +27,6 @@ from tests.sink.endless_client import connect
 MIB = 1 << 20
 BOUND_MIB = 160
 ATTEMPTS = 4
-HELD_UP_S = 0.05
 
 
 @contextmanager
@@ -51,16 +50,16 @@ def most_memory(sink: SinkProcess) -> Iterator[list[int]]:
 @pytest.mark.parametrize("frame_bytes", [4 * MIB, 100_000, 1000, 0])
 def test_a_message_that_never_ends_fills_no_memory(tmp_path: Path, frame_bytes: int) -> None:
     for attempt in range(ATTEMPTS):
-        most, gap = _under_attack(tmp_path / str(attempt), frame_bytes)
+        most, late = _under_attack(tmp_path / str(attempt), frame_bytes)
         if most < BOUND_MIB * MIB:
             return
         # Two clients bring more than 1 MB in a millisecond: nobody can hold them while the machine runs no guard.
-        assert gap > HELD_UP_S, f"{most} bytes, though the guard looked at least every {gap:.3f} s"
+        assert late > 0, f"{most} bytes, though the guard was never late"
     pytest.fail(f"the guard was held up in each of {ATTEMPTS} attacks")
 
 
 def _under_attack(data: Path, frame_bytes: int) -> tuple[int, float]:
-    """The most memory that a sink had, and the longest time in which it did not look at its connections."""
+    """The most memory that a sink had, and how often it did not look at its connections for 50 ms."""
     with SinkProcess(data, "--memory-mib", str(BOUND_MIB)) as sink:
         sink.ready()
         port = sink.endpoint.rpartition(":")[2]
@@ -75,9 +74,9 @@ def _under_attack(data: Path, frame_bytes: int) -> tuple[int, float]:
                 assert int(attacker.says(r"CUT (\d+)")[1]) >= 1
         with urllib.request.urlopen(f"http://{sink.http}/metrics", timeout=30) as answer:
             families = text_string_to_metric_families(answer.read().decode())
-        (gap,) = [f.samples[0].value for f in families if f.name == "headrace_sink_guard_gap_seconds"]
+        (late,) = [f.samples[0].value for f in families if f.name == "headrace_sink_guard_late"]
         assert sink.terminate() == 0
-    return most[0], gap
+    return most[0], late
 
 
 def test_who_has_a_session_keeps_its_place_and_others_make_room(run_sink: RunSink) -> None:
