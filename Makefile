@@ -16,8 +16,12 @@ $(STAMP): pyproject.toml deploy/setup.sh
 demo: setup
 	$(BIN)/headrace demo
 
-test: setup
+test: setup build/prometheus
 	$(BIN)/python -m pytest
+
+# Alerts and dashboard are tested with a real one; nothing is installed.
+build/prometheus: tests/monitoring/get_prometheus.sh
+	tests/monitoring/get_prometheus.sh $@
 
 check: setup
 	$(BIN)/ruff check .

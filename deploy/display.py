@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
+
+from deploy.status_tables import producers_table, streams_table
 
 _PLAIN_INTERVAL_S = 15.0
 
@@ -43,34 +43,13 @@ class CollectionDisplay:
 
 
 def _draw(status: dict[str, Any], note: str, seconds: float) -> Group:
-    streams = Table(box=None, pad_edge=False)
-    for name in ("stream", "progress", "", "failed", "episodes/h", "MB/s", "frames"):
-        streams.add_column(name, justify="left" if name in ("stream", "progress") else "right")
-    for name, totals in status["streams"].items():
-        goal = totals["goal_successes"]
-        done = totals["successes"]
-        bar: ProgressBar | str = ProgressBar(total=goal, completed=done, width=30) if goal else ""
-        streams.add_row(
-            name,
-            bar,
-            f"{done}/{goal}" if goal else str(done),
-            str(totals["episodes"] - done),
-            f"{totals['episodes_per_hour']:.0f}",
-            f"{totals['mb_per_s']:.1f}",
-            str(totals["frames"]),
-        )
-    producers = Table(box=None, pad_edge=False)
-    for name in ("producer", "state", "silent"):
-        producers.add_column(name)
-    for row in status["producers"]:
-        producers.add_row(row["name"], row["state"] or "starting", f"{row['silent_s']:.0f} s")
     programs = [Text(f"{row['name']}  {row['says']}", overflow="ellipsis", no_wrap=True) for row in _programs(status)]
     problems = [Text(problem, "red") for problem in status["problems"]]
     problems += [Text(warning, "yellow") for warning in status["warnings"]]
     ending = [Text(note, "yellow")] if note else []
-    return Group(
-        Text(f"collecting for {seconds:.0f} s", "bold"), streams, Text(), producers, *programs, *problems, *ending
-    )
+    title = Text(f"collecting for {seconds:.0f} s", "bold")
+    streams, producers = streams_table(status), producers_table(status)
+    return Group(title, streams, Text(), producers, *programs, *problems, *ending)
 
 
 def _lines(status: dict[str, Any], note: str, seconds: float) -> list[str]:
