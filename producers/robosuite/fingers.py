@@ -7,11 +7,14 @@ about 0.1 s behind.
 
 from __future__ import annotations
 
+from math import ceil
+
 # Finger travel of the Panda hand [m], and what one action moves its setpoint by: speed 0.2 on a scale of -1 … 1.
 TRAVEL_M = 0.04
 STEPS_OVER_TRAVEL = 10
 # A setpoint so far inside the object presses with the actuator's whole 20 N or at least half of it (kp 1000).
 SQUEEZE_M = 0.01
+_ROUNDING = 1e-6
 
 
 class Fingers:
@@ -55,7 +58,8 @@ class Fingers:
 
     def narrow_to(self, half_opening: float) -> float:
         """The gripper action that leads to the narrowest setpoint not below `half_opening` [m]."""
-        step = TRAVEL_M / STEPS_OVER_TRAVEL
-        if self.setpoint < half_opening and not self.told_open:
+        # In whole steps: an opening that is a setpoint, but for rounding, must not send the fingers to and fro.
+        wanted = min(max(ceil(half_opening / TRAVEL_M * STEPS_OVER_TRAVEL - _ROUNDING), 0), STEPS_OVER_TRAVEL)
+        if self._tenths < wanted:
             return self.open()
-        return self.close() if self.setpoint - step >= half_opening else 0.0
+        return self.close() if self._tenths > wanted else 0.0

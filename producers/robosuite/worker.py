@@ -14,6 +14,7 @@ from producers.job import Job, WorkerStats
 from producers.policy_client import PolicyClient, RemotePolicy
 from producers.publisher import Publisher, PublisherConfig
 from producers.robosuite.environment import RobosuiteConfig, RobosuiteEnvironment
+from producers.robosuite.learned_policy import LearnedPolicy
 from producers.robosuite.options import RobosuiteOptions
 from producers.robosuite.policy import ScriptedPickPlacePolicy
 from producers.robosuite.rendering import StateRenderer
@@ -38,7 +39,7 @@ def stream_spec(environment: RobosuiteEnvironment, options: RobosuiteOptions) ->
 
 def make_policy(
     options: RobosuiteOptions, environment: RobosuiteEnvironment, renderer: StateRenderer, check: Callable[[], None]
-) -> ScriptedPickPlacePolicy | RemotePolicy:
+) -> ScriptedPickPlacePolicy | LearnedPolicy:
     """The policy that the options name. check: called while a server is waited for. Raises HeadraceError."""
     if options.policy is None:
         return ScriptedPickPlacePolicy(environment.geometry, speed_multiplier=options.speed_multiplier)
@@ -51,7 +52,7 @@ def make_policy(
             f"--policy {options.policy} was trained at {needed[0]:g} Hz with cameras {needed[1]}; "
             f"found {found[0]:g} Hz and {', '.join(options.camera_names)} of {size}; give the flags of its data"
         )
-    return RemotePolicy(client, renderer if client.info.cameras else None, options.policy_execute)
+    return LearnedPolicy(RemotePolicy(client, renderer if client.info.cameras else None, options.policy_execute))
 
 
 class RobosuiteWorker:

@@ -146,6 +146,19 @@ def test_the_setpoint_is_counted_as_robosuite_moves_it() -> None:
     assert fingers.setpoint == pytest.approx(0.032)
 
 
+@pytest.mark.parametrize("half_opening", [*(tenths * 0.004 for tenths in range(11)), 0.025 + 0.011, 0.0301, 0.1, -0.1])
+def test_the_fingers_come_to_rest_at_every_opening(half_opening: float) -> None:
+    """They did not at 0.025 + 0.011 m, which is a little more than nine tenths of the travel, but for rounding."""
+    for moves_before in range(11):
+        fingers = Fingers()
+        for _ in range(moves_before):
+            fingers.open()
+        actions = [fingers.narrow_to(half_opening) for _ in range(13)]
+        assert actions[10:] == [0.0, 0.0, 0.0]
+        assert len(set(actions) - {0.0}) <= 1
+        assert fingers.setpoint >= min(half_opening, 0.04) - 1e-9
+
+
 @pytest.mark.parametrize(("fast", "holds"), [(100, True), (101, False)])
 def test_figures_say_whether_they_hold(fast: int, holds: bool) -> None:
     adaptive = Tally("adaptive", [True] * 9 + [False], [fast] * 10, 1.0)
