@@ -100,8 +100,6 @@ class Link:
         made.set(zmq.SNDHWM, 10_000)
         made.copy_threshold = COPY_BYTES
         made.set(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
-        made.set(zmq.HEARTBEAT_IVL, 5_000)
-        made.set(zmq.HEARTBEAT_TIMEOUT, 15_000)
         made.set(zmq.RECONNECT_IVL, 100)
         made.set(zmq.RECONNECT_IVL_MAX, 2_000)
         if self.key is not None:

@@ -201,8 +201,12 @@ class Sink:
         socket.set(zmq.RCVHWM, 256)
         socket.set(zmq.SNDHWM, 10_000)
         socket.set(zmq.BACKLOG, 1024)
-        socket.set(zmq.HEARTBEAT_IVL, 5_000)
-        socket.set(zmq.HEARTBEAT_TIMEOUT, 15_000)
+        # Not libzmq's heartbeats: they abort the process when a connection breaks that a HANDOVER had left behind.
+        socket.set(zmq.TCP_KEEPALIVE, 1)
+        socket.set(zmq.TCP_KEEPALIVE_IDLE, 15)
+        socket.set(zmq.TCP_KEEPALIVE_INTVL, 5)
+        socket.set(zmq.TCP_KEEPALIVE_CNT, 3)
+        socket.set(zmq.TCP_MAXRT, 30_000)
         if self._access is not None:
             self._access.secure(socket)
         try:
