@@ -207,6 +207,11 @@ class SinkDelivery:
         return self._sessions.by_peer
 
     @property
+    def waiting(self) -> set[bytes]:
+        """Peers whose Hello waits for its stream to be opened."""
+        return {peer for waiting in self._opening.values() for peer in waiting}
+
+    @property
     def committing(self) -> int:
         """Episodes that have arrived whole and are not yet durable."""
         return sum(len(book.committing) for book in self.books.values())

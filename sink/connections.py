@@ -134,12 +134,13 @@ class ConnectionGuard:
             if window > self._windows.get(fd, 0):
                 self._windows[fd] = window
 
-    def serves(self, peers: Iterable[bytes]) -> None:
-        """These have a session now. To be called every second or so."""
+    def serves(self, peers: Iterable[bytes], waiting: Iterable[bytes] = ()) -> None:
+        """These have a session now; `waiting` will be answered later. To be called every second or so."""
         if self._error is not None:
             raise self._error
-        self._peers = {peer: self._peers[peer] for peer in peers if peer in self._peers}
-        self._served = frozenset(self._peers.values())
+        served = {peer: self._peers[peer] for peer in peers if peer in self._peers}
+        self._served = frozenset(served.values())
+        self._peers = served | {peer: self._peers[peer] for peer in waiting if peer in self._peers}
         self._log.flush()
 
     # --- the thread of the guard ------------------------------------------------------------------------------

@@ -379,7 +379,7 @@ class Sink:
                 self.metrics.unreachable.inc()
 
     def _refresh(self, now: float) -> None:
-        self._connections.serves(self.delivery.sessions)
+        self._connections.serves(self.delivery.sessions, self.delivery.waiting)
         self._log.flush()
         self.board.refresh(now, self.delivery)
         self.metrics.producers.set(len(self.delivery.sessions))

@@ -19,7 +19,7 @@ from sink.connections import ConnectionLimits
 from sink.http import MAX_CONNECTIONS
 from sink.limited_log import PER_WINDOW, LimitedLog
 from tests.fakes import counting_spec, publish
-from tests.live_sink import RunSink
+from tests.live_sink import GatedDisk, RunSink
 from tests.processes import Process, SinkProcess, wait_until
 from tests.raw_producer import RawProducer
 from tests.sink.endless_client import connect
@@ -118,6 +118,25 @@ def test_whole_messages_of_any_number_are_no_reason_to_be_cut(run_sink: RunSink)
         (connection,) = sink._connections._connections.values()
         wait_until(lambda: connection.waiting == 0, "the account is even")
         assert not connection.cut
+
+
+def test_a_window_counts_though_its_welcome_had_to_wait_for_the_disk(run_sink: RunSink) -> None:
+    """Else a producer would be cut off in the middle of its first message, like one without a session."""
+    disk = GatedDisk()
+    sink = run_sink(disk=disk)
+    disk.gate.clear()
+    try:
+        with RawProducer(sink.endpoint) as honest:
+            honest.hello()
+            wait_until(lambda: sink.delivery.waiting, "the stream is being opened")
+            before = sink.board.latest["uptime_s"]
+            wait_until(lambda: sink.board.latest["uptime_s"] > before + 1, "the sink has looked round twice")
+            disk.gate.set()
+            credit = honest.hear(Welcome).credit
+            (connection,) = sink._connections._connections.values()
+            wait_until(lambda: connection.window == credit, "the guard knows the window")
+    finally:
+        disk.gate.set()
 
 
 def test_the_file_of_an_ipc_endpoint_is_for_its_owner(run_sink: RunSink, tmp_path: Path) -> None:
