@@ -43,6 +43,7 @@ from protocol.messages import (
     Want,
     Welcome,
 )
+from protocol.patience import Patience
 from protocol.spec import MAX_DOCUMENT_BYTES, MAX_FRAME_BYTES, StreamSpec
 
 # Seconds between the first two Hellos: a sink that is not there costs little.
@@ -111,7 +112,8 @@ class ProducerDelivery:
         self._events: list[Event] = []
         self._queue: deque[Outgoing] = deque()  # control messages of this session, before any part
         self._session = self._next_in = self._next_out = self._credit = 0
-        self._last_heard = self._last_ping = self._retry_at = now
+        self._last_ping = self._retry_at = now
+        self._patience = Patience(now)
         self._heartbeat_s = self._hello_interval_s = HELLO_INTERVAL_S
         self._sent_documents: set[str] = set()
         self._start(now)
@@ -203,8 +205,7 @@ class ProducerDelivery:
             self._start(now)
             return
         self._next_in += 1
-        self._last_heard = now
-        self._dispatch(message)
+        self._dispatch(now, message)
 
     def break_session(self, now: float) -> None:
         """What came from the sink makes no sense: go on in a new session, on a new connection."""
@@ -220,7 +221,7 @@ class ProducerDelivery:
                 self._start(now)
                 return True
             return False
-        if now - self._last_heard > max(3 * self._heartbeat_s, HELLO_INTERVAL_S):
+        if self._patience.is_over(now):
             self._start(now)
             return True
         if now - self._last_ping >= self._heartbeat_s:
@@ -257,7 +258,7 @@ class ProducerDelivery:
         self._next_in = self._next_out = 0
         self._credit = 0
         self._sent_documents = set()
-        self._last_heard = self._last_ping = now
+        self._last_ping = now
         self._heartbeat_s = HELLO_INTERVAL_S
         self._retry_at = now + self._hello_interval_s
         self._hello_interval_s = min(2 * self._hello_interval_s, MAX_HELLO_INTERVAL_S)
@@ -286,9 +287,12 @@ class ProducerDelivery:
             self.finished = True
             self._events.append(Event("refused", None, message.code, message.why))
 
-    def _dispatch(self, message: FromSink) -> None:
+    def _dispatch(self, now: float, message: FromSink) -> None:
+        if self.ready:
+            self._patience.hear(now)
         match message:
             case Welcome():
+                self._patience.begin(now, message.heartbeat_s, message.lease_s)
                 self._welcome(message)
             case Leased():
                 for index in message.indices:
@@ -296,8 +300,10 @@ class ProducerDelivery:
                     self._leases.add(index)
                     self._events.append(Event("leased", index))
             case Credit():
+                self._patience.note_progress()
                 self._credit += message.bytes
             case Committed():
+                self._patience.note_progress()
                 self._settle(message.index, Event("committed", message.index))
             case Refused():
                 assert message.index is not None

@@ -225,6 +225,35 @@ def test_a_silent_connection_is_made_new() -> None:
     assert not stage.tick(0.1)
 
 
+def test_a_slow_link_is_not_taken_for_a_dead_one_twice() -> None:
+    """The answer comes after 8 s, two more than three heartbeats: the second session waits for it, and so do others."""
+    stage = Stage()
+    assert stage.tick(6.1)
+    for _ in range(3):
+        stage.welcome()
+        assert not stage.tick(8.0)
+        for _ in range(20):
+            stage.say(Credit(session=0, bytes=1))
+        assert not stage.tick(8.0)
+        stage.say(Credit(session=0, bytes=1))
+        stage.machine.break_session(stage.now)
+    stage.welcome()
+    for _ in range(100):
+        assert not stage.tick(0.5)
+        stage.say(Pong(session=0))
+    assert stage.tick(6.1), "the link is fast again: three heartbeats are enough"
+
+
+def test_patience_ends_with_the_lease() -> None:
+    stage = Stage()
+    for _ in range(10):
+        assert not stage.tick(6.0)
+        assert stage.tick(4.1)
+        stage.welcome()
+    stage.say(Credit(session=0, bytes=1))
+    assert stage.tick(6.1), "the sink has taken something at once: the link is fast"
+
+
 def test_words_of_the_sink_for_the_user() -> None:
     stage = Stage()
     stage.say(Notice(session=0, why="disk full"))
