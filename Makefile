@@ -37,6 +37,7 @@ soak: setup
 	HEADRACE_SOAK_MIRROR_IMAGES=1000 $(BIN)/python -m pytest tests/sink/test_mirror.py -o faulthandler_timeout=0 --timeout 0
 	HEADRACE_SOAK_MESSAGES=1000000 $(BIN)/python -m pytest tests/strangers -o faulthandler_timeout=0
 	HEADRACE_SOAK_FAULTS=1000 HEADRACE_SOAK_SEED=$$(date +%s) $(BIN)/python -m pytest tests/system/test_chaos.py -o faulthandler_timeout=0
+	HEADRACE_SOAK_PARTITION=30 $(BIN)/python -m pytest tests/hosts
 	HEADRACE_SOAK_SCENES=1000 $(BIN)/python -m pytest tests/producers/namo/test_generator.py -o faulthandler_timeout=0 --timeout 0
 	for run in 1 2 3; do $(BIN)/python -m pytest tests/publishing tests/security tests/system/test_leases.py || exit 1; done
 

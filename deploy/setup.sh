@@ -31,10 +31,11 @@ has_library libglib-2.0.so.0 || need libglib2.0-0
 has_library libturbojpeg.so.0 || need libturbojpeg0
 
 # Wanted, not needed. Debian 13 and later have no OSMesa any more; there EGL draws on the CPU as well. The tests open
-# shards with h5ls and h5dump too, where these are.
+# shards with h5ls and h5dump too, and make hosts with ip, where these are.
 wanted=""
 has_library libOSMesa.so || wanted="$wanted libosmesa6"
 command -v h5dump >/dev/null 2>&1 || wanted="$wanted hdf5-tools"
+command -v ip >/dev/null 2>&1 || wanted="$wanted iproute2"
 
 if [ -n "$missing$wanted" ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -28,10 +28,11 @@ def wait_until(condition: Callable[[], object], what: str, deadline_s: float = D
 class Process:
     """A Python program. `with` kills it if it still runs."""
 
-    def __init__(self, *arguments: str | Path) -> None:
+    def __init__(self, *arguments: str | Path, on: Sequence[str] = ()) -> None:
+        """on: what runs the program somewhere else, put before it."""
         self.lines: list[str] = []
         self.child = subprocess.Popen(
-            [sys.executable, "-W", "error", *map(str, arguments)],
+            [*on, sys.executable, "-W", "error", *map(str, arguments)],
             cwd=REPOSITORY,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
