@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 
 import zmq
 
+from daemon.http import HttpServer
 from inference.batcher import BatchLimits
 from inference.connections import Connections
 from inference.execution import Executor, models_missing
-from inference.http import HttpServer
 from inference.metrics import Metrics
 from inference.model import Model, ModelSource
 from inference.model_threads import ModelThreads, expired
 from inference.shelf import Shelf, ShelfConfig
 from inference.work import Work
-from protocol.endpoint import is_loopback
+from protocol.endpoint import check_http, is_loopback, parse_address
 from protocol.errors import ConfigurationError
 from protocol.namo.queries import (
     MAX_QUERY_BYTES,
@@ -73,6 +73,9 @@ class Server:
     def __init__(self, source: ModelSource, config: ServerConfig) -> None:
         """Raises HeadraceError if there is nothing to serve, or the address cannot be had."""
         _check_endpoint(config.bind)
+        if config.http:
+            parse_address(config.http)
+            check_http(config.http)
         self.config = config
         self.metrics = Metrics()
         self._work = Work(config.limits)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import tyro
 
+from daemon.connections import ConnectionLimits
+from daemon.open_files import allow_files
 from protocol.errors import ConfigurationError, HeadraceError
 from protocol.sink_delivery import DeliveryConfig
-from sink.connections import ConnectionLimits
 from sink.daemon import Sink, SinkConfig
 from sink.disk import Disk
-from sink.resources import allow_files, plan_memory
+from sink.resources import files_needed, plan_memory
 
 log = logging.getLogger("headrace.sink")
 
@@ -98,7 +99,11 @@ def _config(flags: SinkFlags) -> SinkConfig:
     if not 1.0 <= flags.lease_s <= 3600:
         raise ConfigurationError(f"--lease-s {flags.lease_s}: expected 1 to 3600 seconds")
     plan = plan_memory(flags.memory_mib, flags.max_producers, flags.max_connections)
-    allow_files(plan.connections, flags.max_streams)
+    allow_files(
+        files_needed(plan.connections, flags.max_streams),
+        f"{plan.connections} connections and {flags.max_streams} streams",
+        "lower --max-producers, --max-connections or --max-streams",
+    )
     heartbeat_s = min(1.0, flags.lease_s / 4)
     delivery = DeliveryConfig(
         credit_bytes=plan.credit_bytes,

@@ -17,6 +17,12 @@ from typing import Any
 
 import zmq
 
+from daemon.access import Access
+from daemon.connections import ConnectionGuard, ConnectionLimits
+from daemon.endpoint import check_endpoint
+from daemon.http import HttpServer
+from daemon.limited_log import LimitedLog
+from daemon.notify import ServiceNotifier
 from protocol.endpoint import check_http, parse_address
 from protocol.errors import ConfigurationError, DatasetError, ProtocolError
 from protocol.messages import (
@@ -31,16 +37,10 @@ from protocol.messages import (
 from protocol.orders import Append, Finish, Keep, OpenStream, Order
 from protocol.sink_delivery import DeliveryConfig, SinkDelivery
 from protocol.spec import MAX_FRAME_BYTES
-from sink.access import Access
-from sink.connections import ConnectionGuard, ConnectionLimits
 from sink.dataset import dataset_uuid, streams_on_disk
 from sink.disk import Disk
-from sink.endpoint import check_endpoint
-from sink.http import HttpServer
-from sink.limited_log import LimitedLog
 from sink.lock import DirectoryLock
 from sink.metrics import Metrics
-from sink.notify import ServiceNotifier
 from sink.quota import Quota
 from sink.reports import (
     CommitDone,
@@ -94,7 +94,7 @@ class Sink:
 
     def __init__(self, config: SinkConfig, disk: Disk | None = None) -> None:
         """Lock, recover, bind. disk: in place of the real one. Raises ConfigurationError, DatasetError."""
-        check_endpoint(config.bind, has_keys=config.keys is not None)
+        check_endpoint(config.bind, has_keys=config.keys is not None, anyone="write to the dataset")
         if config.http:
             parse_address(config.http)
             check_http(config.http)
@@ -123,7 +123,7 @@ class Sink:
                 undo.callback(self._access.start(context).close)
             self._socket = context.socket(zmq.ROUTER)
             undo.callback(self._socket.close)
-            self._connections = ConnectionGuard(self._socket, config.connections, self.metrics)
+            self._connections = ConnectionGuard(self._socket, config.connections, self.metrics.guard)
             undo.callback(self._connections.close)
             self._bind()
             if config.bind.startswith("ipc://"):
@@ -131,7 +131,7 @@ class Sink:
             lock.say(self.endpoint)
             self.http_address: str | None = None
             if config.http:
-                http = HttpServer(config.http, self.metrics.registry, lambda: self.board.latest)
+                http = HttpServer(config.http, self.metrics.registry, self.board.health, lambda: self.board.latest)
                 undo.callback(http.close)
                 self.http_address = http.address
             self._undo = undo.pop_all()
