@@ -38,6 +38,11 @@ class Access:
         self._owners: dict[bytes, str] = {}  # peer → public key
         self._said_at = float("-inf")
 
+    @property
+    def public_key(self) -> str:
+        """The server's own, which its clients have in their key files."""
+        return self._key.public
+
     def start(self, context: zmq.Context[zmq.Socket[bytes]]) -> ZapHandler:
         """Answer for the sockets of this context; the caller closes what is returned, after its sockets."""
         self._zap = ZapHandler(context, self._keys, self._stranger.inc)

@@ -13,6 +13,7 @@ from typing import Literal
 
 import tyro
 
+from daemon.announce import announce_of
 from inference.batcher import BatchLimits
 from inference.model import ModelSource
 from inference.server import Server, ServerConfig
@@ -33,6 +34,12 @@ class InferFlags:
     """Directory of published models."""
     bind: str = "tcp://127.0.0.1:5556"
     """Endpoint for planners of this machine: tcp://127.0.0.1:PORT or ipc://PATH."""
+    announce: Path | None = None
+    """File in which planners on other machines find this server, on a file system that they share: written once it is
+    ready. They take its path in place of an endpoint."""
+    advertise: str | None = None
+    """Host that is announced, if it is not the one of --bind. For tcp://0.0.0.0:PORT the default is this machine's full
+    name, or where other machines cannot know that name, its address."""
     http: str | None = "127.0.0.1:9465"
     """HOST:PORT of /metrics and /healthz; None for no HTTP."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -68,7 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     device = best_device() if flags.device == "auto" else flags.device
     threads = 1 if device == "cuda" else flags.threads or min(len(os.sched_getaffinity(0)), _MOST_THREADS)
-    serve(PublishedSource(flags.models, device), ServerConfig(flags.bind, flags.http, device, threads, limits))
+    announce = announce_of(flags.announce, flags.advertise)
+    config = ServerConfig(flags.bind, flags.http, device, threads, limits, announce=announce)
+    serve(PublishedSource(flags.models, device), config)
     return 0
 
 

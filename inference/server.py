@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
+from daemon.announce import Announce, Announcer
 from daemon.http import HttpServer
 from inference.batcher import BatchLimits
 from inference.connections import Connections
@@ -54,6 +55,7 @@ class ServerConfig:
     """http: HOST:PORT or None. threads: batches that run at once. stuck_s: one that takes longer is a problem.
 
     drain_s: how long queued queries are answered after `stop`. look_s, again_s: see `ShelfConfig`.
+    announce: a file that tells planners where the server is, or None.
     """
 
     bind: str = "tcp://127.0.0.1:5556"
@@ -65,6 +67,7 @@ class ServerConfig:
     drain_s: float = 30.0
     look_s: float = 1.0
     again_s: float = 10.0
+    announce: Announce | None = None
 
 
 class Server:
@@ -77,6 +80,7 @@ class Server:
             parse_address(config.http)
             check_http(config.http)
         self.config = config
+        self._announcer = self._announcer_for(config.announce)
         self.metrics = Metrics()
         self._work = Work(config.limits)
         self.metrics.queue_items.set_function(lambda: self._work.depth.items)
@@ -136,6 +140,8 @@ class Server:
             poller.register(source, zmq.POLLIN)
         next_tick = 0.0
         try:
+            if self._announcer is not None:
+                self._announcer.ready(self.endpoint, self.http_address)
             while not self._drained():
                 ready = dict(poller.poll(self._timeout_ms()))
                 if self._model.wake_fd in ready:
@@ -147,10 +153,17 @@ class Server:
                 if now >= next_tick:
                     next_tick = now + _TICK_S
                     self._refresh()
+            if self._announcer is not None:
+                self._announcer.stopped()
         finally:
             self._undo.close()
 
     # --- starting and stopping --------------------------------------------------------------------------------
+
+    def _announcer_for(self, asked: Announce | None) -> Announcer | None:
+        if asked is None:
+            return None
+        return Announcer(asked, "inference", self.config.bind, QUERY_PROTOCOL, None)
 
     def _bind(self) -> None:
         socket, bind = self._socket, self.config.bind

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 import uuid
 from pathlib import Path
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from producers.address import Address
 from protocol.errors import ConfigurationError
 from protocol.keys import ClientKey, read_client_key
 from protocol.spec import MAX_FRAME_BYTES
 
 KEY_VARIABLE = "HEADRACE_KEY"
+# How often a file is read in which the sink says where it is, while it does not answer.
+_LOOK_S = 2.0
 # Smaller frames are copied: to hear that libzmq needs a buffer no more costs pyzmq as much as copying this [bytes].
 COPY_BYTES = 256 * 1024
 _FAILURES = zmq.Event.HANDSHAKE_FAILED_AUTH | zmq.Event.HANDSHAKE_FAILED_PROTOCOL | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
@@ -38,16 +42,18 @@ def chosen_key(path: Path | None) -> ClientKey | None:
 class Link:
     """Used by one thread, but for the constructor and `reason`. `socket` is the present one."""
 
-    def __init__(self, endpoint: str, key: ClientKey | None, wake_fd: int) -> None:
-        """Connects in the background. wake_fd: ends `wait`. Raises ConfigurationError for an endpoint that is none."""
-        self.endpoint, self.key, self._wake_fd = endpoint, key, wake_fd
+    def __init__(self, address: Address, key: ClientKey | None, wake_fd: int) -> None:
+        """Connects in the background. wake_fd: ends `wait`. Raises ConfigurationError for an address that is none."""
+        self.address, self.key, self._wake_fd = address, key, wake_fd
+        self.endpoint: str | None = None  # None: the sink has not said where it is
         self._failed = False  # a handshake, at the last look
         self._identity = b"h" + uuid.uuid4().bytes
         self._context = zmq.Context()
         self.reason = ""  # why we are not let in, a sentence; empty if we are, or do not know
         self._hang_ups = 0
+        self._next_look = 0.0
         try:
-            self._connect()
+            self._connect(address.find())
         except ConfigurationError:
             self._context.term()
             raise
@@ -59,9 +65,21 @@ class Link:
         return self.socket in ready
 
     def renew(self) -> None:
-        """A new socket under the same identity; what the old one had not sent is dropped."""
+        """A new socket under the same identity, to where the sink is now; what the old one had not sent is dropped.
+
+        Raises ConfigurationError for a sink that we must not go to.
+        """
+        endpoint = self.address.find()
         self._disconnect(0)
-        self._connect()
+        self._connect(endpoint)
+
+    def moved(self) -> bool:
+        """The sink is said to be elsewhere. Looks now and then; raises ConfigurationError as `renew`."""
+        if not self.address.is_file or time.monotonic() < self._next_look:
+            return False
+        self._next_look = time.monotonic() + _LOOK_S
+        found = self.address.find()
+        return found is not None and found != self.endpoint
 
     def close(self) -> None:
         """Send what was said last, and end."""
@@ -93,7 +111,9 @@ class Link:
             return None
         return f"still trying: the sink at {self.endpoint} {why}"
 
-    def _connect(self) -> None:
+    def _connect(self, endpoint: str | None) -> None:
+        self.endpoint = endpoint
+        self._next_look = time.monotonic() + _LOOK_S
         made = self._context.socket(zmq.DEALER)
         made.set(zmq.IDENTITY, self._identity)
         made.set(zmq.LINGER, 0)
@@ -108,13 +128,14 @@ class Link:
             made.set(zmq.CURVE_SERVERKEY, self.key.sink.encode())
         monitor = made.get_monitor_socket(_FAILURES)
         try:
-            made.connect(self.endpoint)
+            if endpoint is not None:
+                made.connect(endpoint)
         except zmq.ZMQError as error:
             made.disable_monitor()
             monitor.close(linger=0)
             made.close()
             raise ConfigurationError(
-                f"cannot connect to {self.endpoint!r}: {error.strerror}; expected e.g. tcp://127.0.0.1:5555"
+                f"cannot connect to {endpoint!r}: {error.strerror}; expected e.g. tcp://127.0.0.1:5555"
             ) from error
         self.socket, self._monitor = made, monitor
         self._poller = zmq.Poller()

@@ -16,12 +16,14 @@ from types import TracebackType
 import msgspec
 import zmq
 
+from producers.address import WAIT_S, Address
 from producers.link import chosen_key
 from protocol.errors import ConfigurationError, HeadraceError
 from protocol.keys import ClientKey
 from protocol.namo.queries import (
     MAX_DEADLINE_S,
     MAX_QUERY_BYTES,
+    QUERY_PROTOCOL,
     Answer,
     Cancel,
     Failed,
@@ -58,12 +60,14 @@ class NoAnswerError(HeadraceError):
 class QueryClientConfig:
     """deadline_s: for each `ask`, with its second try. backoff_s: how long a server is left alone that did not answer.
 
-    key: file of a client's key, for a server that wants one. HEADRACE_KEY is not looked at: it is the key for a sink.
+    key: file of a client's key, for a server that wants one. HEADRACE_KEY is not looked at.
+    wait_s: how long a file is waited for in which a server says where it is [s].
     """
 
     deadline_s: float = 1.0
     backoff_s: float = 5.0
     key: Path | None = None
+    wait_s: float = WAIT_S
 
 
 @dataclass
@@ -80,16 +84,27 @@ class QueryStats:
 
 @dataclass
 class _Server:
-    endpoint: str
+    """endpoint: where `socket` goes; None while the server has not said where it is."""
+
+    address: Address
+    endpoint: str | None
     socket: zmq.Socket[bytes]
     rests_until: float = float("-inf")
+    look: bool = False  # it did not answer: is it elsewhere now?
+
+    @property
+    def name(self) -> str:
+        return self.endpoint or self.address.text
 
 
 class QueryClient:
     """For one thread of one process. `with` closes it."""
 
     def __init__(self, endpoints: Sequence[str], config: QueryClientConfig | None = None) -> None:
-        """Connects in the background; the first endpoint is asked first. Raises ConfigurationError."""
+        """Connects in the background; the first endpoint is asked first. Raises ConfigurationError.
+
+        endpoints: or paths of files that `headrace infer --announce` writes.
+        """
         self.config = config or QueryClientConfig()
         self.stats = QueryStats()
         if not endpoints or not 0 < self.config.deadline_s <= MAX_DEADLINE_S:
@@ -97,13 +112,15 @@ class QueryClient:
                 f"expected at least one endpoint and a deadline of at most {MAX_DEADLINE_S:g} s, "
                 f"found {list(endpoints)} and {self.config.deadline_s} s"
             )
-        key = None if self.config.key is None else chosen_key(self.config.key)
+        self._key = None if self.config.key is None else chosen_key(self.config.key)
         self._numbers = 0
         self._context = zmq.Context()
         self._servers: list[_Server] = []
         try:
-            for endpoint in endpoints:
-                self._servers.append(_Server(endpoint, _connected(self._context, endpoint, key)))
+            for text in endpoints:
+                address = Address(text, "inference", QUERY_PROTOCOL, self._key, self.config.wait_s)
+                endpoint = address.find()
+                self._servers.append(_Server(address, endpoint, _connected(self._context, endpoint, self._key)))
         except ConfigurationError:
             self.close()
             raise
@@ -122,7 +139,10 @@ class QueryClient:
         self._context.term()
 
     def ask(self, query: Query) -> Answer:
-        """The answer to a query, whose id and deadline are set here. Raises NoAnswerError, within the deadline."""
+        """The answer to a query, whose id and deadline are set here. Raises NoAnswerError, within the deadline.
+
+        Raises ConfigurationError if a file leads to a server that this client must not ask.
+        """
         began = time.monotonic()
         self.stats.asked += 1
         try:
@@ -142,7 +162,7 @@ class QueryClient:
             raise NoAnswerError("bad_query", str(error)) from error
         awake = [server for server in self._servers if server.rests_until <= time.monotonic()]
         if not awake:
-            endpoints = ", ".join(server.endpoint for server in self._servers)
+            endpoints = ", ".join(server.name for server in self._servers)
             raise NoAnswerError("unreachable", f"{endpoints} did not answer and will be tried again later")
         first, *others = awake
         if not others:
@@ -162,12 +182,12 @@ class QueryClient:
         try:
             return self._exchange(server, query, number, deadline)
         except zmq.ZMQError as error:
-            failed = NoAnswerError("unreachable", f"{server.endpoint}: {error.strerror}")
+            failed = NoAnswerError("unreachable", f"{server.name}: {error.strerror}")
             cause: Exception = error
         except NoAnswerError as error:
             failed, cause = error, error
         if failed.code in _BACKS_OFF:
-            server.rests_until = time.monotonic() + self.config.backoff_s
+            server.rests_until, server.look = time.monotonic() + self.config.backoff_s, True
             self._cancel(server, number)
         raise failed from cause
 
@@ -183,10 +203,11 @@ class QueryClient:
         if len(data) > MAX_QUERY_BYTES:
             why = f"the scene is too big: a query has at most {MAX_QUERY_BYTES} bytes, found {len(data)}"
             raise NoAnswerError("bad_query", why)
+        self._follow(server)
         self._drop_late(server)
         # A socket that is not connected takes nothing (IMMEDIATE), so nothing is asked that waits for a server.
         if not server.socket.poll(_milliseconds(deadline), zmq.POLLOUT):
-            raise NoAnswerError("unreachable", f"no connection to {server.endpoint} within the deadline")
+            raise NoAnswerError("unreachable", f"no connection to {server.name} within the deadline")
         server.socket.send(data, zmq.NOBLOCK)
         return self._wait(server, asked, deadline)
 
@@ -196,12 +217,26 @@ class QueryClient:
             try:
                 message = decode_from_server(data)
             except QueryError as error:
-                raise NoAnswerError("bad_answer", f"{server.endpoint}: {error}") from error
+                raise NoAnswerError("bad_answer", f"{server.name}: {error}") from error
             if message.id != asked.id:
                 self.stats.late += 1
                 continue
-            return _checked(asked, message, server.endpoint)
-        raise NoAnswerError("unreachable", f"{server.endpoint} did not answer within the deadline")
+            return _checked(asked, message, server.name)
+        raise NoAnswerError("unreachable", f"{server.name} did not answer within the deadline")
+
+    def _follow(self, server: _Server) -> None:
+        """Go where the server is now, if it did not answer or has not said before where it is."""
+        if not (server.look or server.endpoint is None):
+            return
+        found = server.address.find()
+        server.look = False
+        if found is None:
+            server.look = True
+            raise NoAnswerError("unreachable", server.address.reason)
+        if found != server.endpoint:
+            before, server.socket = server.socket, _connected(self._context, found, self._key)
+            server.endpoint = found
+            before.close(linger=0)
 
     def _drop_late(self, server: _Server) -> None:
         while server.socket.poll(0):
@@ -230,7 +265,9 @@ def _milliseconds(deadline: float) -> int:
     return max(int((deadline - time.monotonic()) * 1000), 0)
 
 
-def _connected(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, key: ClientKey | None) -> zmq.Socket[bytes]:
+def _connected(
+    context: zmq.Context[zmq.Socket[bytes]], endpoint: str | None, key: ClientKey | None
+) -> zmq.Socket[bytes]:
     made = context.socket(zmq.DEALER)
     made.set(zmq.IMMEDIATE, 1)
     made.set(zmq.LINGER, 0)
@@ -244,7 +281,8 @@ def _connected(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, key: Clie
         made.set(zmq.CURVE_SECRETKEY, key.secret.encode())
         made.set(zmq.CURVE_SERVERKEY, key.sink.encode())
     try:
-        made.connect(endpoint)
+        if endpoint is not None:
+            made.connect(endpoint)
     except zmq.ZMQError as error:
         made.close()
         raise ConfigurationError(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import tyro
 
+from daemon.announce import announce_of
 from daemon.connections import ConnectionLimits
 from daemon.open_files import allow_files
 from protocol.errors import ConfigurationError, HeadraceError
@@ -33,6 +34,12 @@ class SinkFlags:
     """Endpoint for producers: tcp://HOST:PORT or ipc://PATH; one that other machines can reach needs --keys."""
     keys: Path | None = None
     """Directory of `headrace keys`: connections are encrypted, and only the keys that it allows come in."""
+    announce: Path | None = None
+    """File in which producers on other machines find this sink, on a file system that they share: written once it is
+    ready. They take its path in place of an endpoint."""
+    advertise: str | None = None
+    """Host that is announced, if it is not the one of --bind. For tcp://0.0.0.0:PORT the default is this machine's full
+    name, or where other machines cannot know that name, its address."""
     http: str | None = "127.0.0.1:9464"
     """HOST:PORT of /metrics, /healthz and /status; None for no HTTP."""
     memory_mib: int = 256
@@ -116,7 +123,17 @@ def _config(flags: SinkFlags) -> SinkConfig:
     )
     quota = None if flags.quota_mib is None else flags.quota_mib << 20
     limits = ConnectionLimits(plan.connections, flags.memory_mib << 20)
-    return SinkConfig(flags.data, flags.bind, flags.http, flags.shard_mib << 20, delivery, flags.keys, limits, quota)
+    return SinkConfig(
+        flags.data,
+        flags.bind,
+        flags.http,
+        flags.shard_mib << 20,
+        delivery,
+        flags.keys,
+        limits,
+        quota,
+        announce_of(flags.announce, flags.advertise),
+    )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any
 import zmq
 
 from daemon.access import Access
+from daemon.announce import Announce, Announcer
 from daemon.connections import ConnectionGuard, ConnectionLimits
 from daemon.endpoint import check_endpoint
 from daemon.http import HttpServer
@@ -77,6 +78,7 @@ class SinkConfig:
     keys: directory of `headrace keys`; None for anyone who reaches the endpoint.
     connections: how many, and what they may keep in memory that the sink has not taken.
     quota_bytes: disk that the directory may take; None: all that is free.
+    announce: a file that tells clients where the sink is, or None.
     """
 
     data: Path
@@ -87,6 +89,7 @@ class SinkConfig:
     keys: Path | None = None
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     quota_bytes: int | None = None
+    announce: Announce | None = None
 
 
 class Sink:
@@ -102,6 +105,7 @@ class Sink:
         self.metrics = Metrics()
         self.metrics.credit.set(config.delivery.credit_bytes)
         self._access = Access(config.keys, self.metrics.rejected) if config.keys else None
+        self._announcer = self._announcer_for(config.announce)
         self._log = LimitedLog(log)  # for what strangers cause
         self._stop_at: float | None = None
         self._notifier = ServiceNotifier(os.environ)
@@ -154,6 +158,8 @@ class Sink:
         next_tick = 0.0
         try:
             self._notifier.ready(f"ready, producers at {self.endpoint}")
+            if self._announcer is not None:
+                self._announcer.ready(self.endpoint, self.http_address)
             while not self._drained():
                 self._notifier.alive(time.monotonic())
                 ready = dict(poller.poll(100))
@@ -170,10 +176,18 @@ class Sink:
                     self._refresh(now)
                 self._send_all()
             self._finish()
+            if self._announcer is not None:
+                self._announcer.stopped()
         finally:
             self._undo.close()
 
     # --- starting and stopping --------------------------------------------------------------------------------
+
+    def _announcer_for(self, asked: Announce | None) -> Announcer | None:
+        if asked is None:
+            return None
+        public_key = self._access.public_key if self._access is not None else None
+        return Announcer(asked, "sink", self.config.bind, PROTOCOL_VERSION, public_key)
 
     def _recover(self) -> None:
         """Open every stream that is on disk before the first producer is heard."""

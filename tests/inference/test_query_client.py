@@ -234,7 +234,7 @@ def test_bad_answers_are_not_followed(say: Callable[[Query], bytes | FromServer]
 def test_what_is_no_endpoint_is_an_error_at_once() -> None:
     for endpoints in ([], ["nowhere"], ["tcp://127.0.0.1:5556", "tcp://x"]):
         with pytest.raises(ConfigurationError):
-            QueryClient(endpoints)
+            QueryClient(endpoints, QueryClientConfig(wait_s=0))
     with pytest.raises(ConfigurationError, match="key file"):
         QueryClient(["tcp://127.0.0.1:5556"], QueryClientConfig(key=Path("nowhere.key")))
 
