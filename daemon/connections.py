@@ -31,6 +31,7 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class ConnectionLimits:
     """connections: how many at once. memory_bytes: bound of the process' own memory, or None.
 
     silence_s: a client without a session is cut off after that. stranger_bytes: that may wait on its connection;
-    strangers_bytes: on those of all such clients.
+    strangers_bytes: on those of all such clients. margin_bytes: the memory is near its bound; None: an eighth of it.
     """
 
     connections: int = 144
@@ -77,6 +78,7 @@ class ConnectionLimits:
     silence_s: float = SILENCE_S
     stranger_bytes: int = STRANGER_BYTES
     strangers_bytes: int = STRANGERS_BYTES
+    margin_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class ConnectionGuard:
         self._windows: dict[int, int] = {}
         self._served: frozenset[int] = frozenset()
         self._peers: dict[bytes, int] = {}
+        self._expelled: deque[int] = deque()
         self._connections: dict[int, _Connection] = {}
         self._memory = OwnMemory()
         self._memory_then = self._memory.read()
@@ -154,6 +157,12 @@ class ConnectionGuard:
         self._served = frozenset(served.values())
         self._peers = served | {peer: self._peers[peer] for peer in waiting if peer in self._peers}
         self._log.flush()
+
+    def expel(self, peer: bytes) -> None:
+        """Cut its connection off soon: its key does not count any more."""
+        fd = self._peers.get(peer)
+        if fd is not None:
+            self._expelled.append(fd)
 
     def changed(self) -> list[int]:
         """Connections that ended since the last call, or began: see `ConnectionEvents.changed`."""
@@ -210,6 +219,10 @@ class ConnectionGuard:
                 connection.last_served = now
         here = [c for c in self._connections.values() if not c.cut]
         self._metrics.open.set(len(here))
+        while self._expelled:
+            revoked = self._connections.get(self._expelled.popleft())
+            if revoked is not None and not revoked.cut:
+                self._cut(revoked, "revoked", "its key was revoked")
         for connection in here:
             self._judge(connection, now)
         strangers = sorted((c for c in here if not c.cut and not c.window), key=lambda c: -c.waiting)
@@ -235,13 +248,16 @@ class ConnectionGuard:
 
     def _relieve(self, here: list[_Connection]) -> None:
         """Near the bound of the memory, cut off who has the most waiting; one at a time, and see."""
-        bound = self._limits.memory_bytes
-        if bound is None or self._memory.read() < bound - bound // 8:
+        bound, margin = self._limits.memory_bytes, self._limits.margin_bytes
+        if bound is None:
+            return
+        near = bound - (bound // 8 if margin is None else margin)
+        if self._memory.read() < near:
             return
         self._memory.give_back()
         memory = self._memory.read()
         worst = max((c for c in here if not c.cut), key=lambda c: max(c.waiting, c.unread), default=None)
-        if memory < bound - bound // 8 or worst is None:
+        if memory < near or worst is None:
             return
         if max(worst.waiting, worst.unread) > STRANGER_BYTES // 8:
             self._cut(worst, "memory", f"{worst.waiting} bytes wait, and {memory} of {bound} bytes of memory are used")

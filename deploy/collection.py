@@ -47,7 +47,7 @@ class LocalCollection:
         if topology.inference is not None:
             models = Path(topology.inference.models)
             make_models(models)
-            self.inference, asked = start_inference(models, self.logs, topology.inference.words())
+            self.inference, asked = start_inference(models, self.logs, topology.inference.words(topology.sink.keys))
             for trainer in topology.trainers:
                 name = f"train-{trainer.what}"
                 words = trainer.words(self.data, models, self.logs / name)

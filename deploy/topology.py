@@ -38,14 +38,19 @@ class Producers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class InferenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One `headrace infer`: directory of published models (untrained ones are made if it is not there), its flags."""
+    """One `headrace infer`: directory of published models (untrained ones are made if it is not there), its flags.
+
+    keys: its keys directory, if that is not the sink's. The same key file of a producer is for both.
+    """
 
     models: str
+    keys: str | None = None
     flags: Flags = {}
 
-    def words(self) -> list[str]:
-        """The server's flags but for --models."""
-        return _flag_words(self.flags)
+    def words(self, keys: str | None = None) -> list[str]:
+        """The server's flags but for --models. keys: the sink's."""
+        chosen = self.keys or keys
+        return [*(["--keys", chosen] if chosen is not None else []), *_flag_words(self.flags)]
 
 
 class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,6 +6,7 @@ number of its query, so one that comes late is dropped and never taken for anoth
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import msgspec
 import zmq
 
 from producers.address import WAIT_S, Address
+from producers.handshake import HandshakeWatch, secure
 from producers.link import chosen_key
 from protocol.errors import ConfigurationError, HeadraceError
 from protocol.keys import ClientKey
@@ -35,6 +37,8 @@ from protocol.namo.queries import (
     decode_from_server,
     encode,
 )
+
+log = logging.getLogger("headrace.queries")
 
 # An answer: at most as many goals as a query may ask for.
 _MAX_ANSWER_BYTES = 16 << 20
@@ -60,7 +64,7 @@ class NoAnswerError(HeadraceError):
 class QueryClientConfig:
     """deadline_s: for each `ask`, with its second try. backoff_s: how long a server is left alone that did not answer.
 
-    key: file of a client's key, for a server that wants one. HEADRACE_KEY is not looked at.
+    key: file of a client's key, for a server that wants one. HEADRACE_KEY is not looked at here.
     wait_s: how long a file is waited for in which a server says where it is [s].
     """
 
@@ -87,6 +91,7 @@ class _Server:
     """endpoint: where `socket` goes; None while the server has not said where it is."""
 
     address: Address
+    handshake: HandshakeWatch
     endpoint: str | None
     socket: zmq.Socket[bytes]
     rests_until: float = float("-inf")
@@ -119,8 +124,9 @@ class QueryClient:
         try:
             for text in endpoints:
                 address = Address(text, "inference", QUERY_PROTOCOL, self._key, self.config.wait_s)
-                endpoint = address.find()
-                self._servers.append(_Server(address, endpoint, _connected(self._context, endpoint, self._key)))
+                endpoint, handshake = address.find(), HandshakeWatch("inference", self._key)
+                made = _connected(self._context, endpoint, self._key, handshake)
+                self._servers.append(_Server(address, handshake, endpoint, made))
         except ConfigurationError:
             self.close()
             raise
@@ -134,6 +140,7 @@ class QueryClient:
     def close(self) -> None:
         """Nothing is waited for."""
         for server in self._servers:
+            server.handshake.leave()
             server.socket.close(linger=0)
         self._servers = []
         self._context.term()
@@ -187,6 +194,7 @@ class QueryClient:
         except NoAnswerError as error:
             failed, cause = error, error
         if failed.code in _BACKS_OFF:
+            self._why_not(server)
             server.rests_until, server.look = time.monotonic() + self.config.backoff_s, True
             self._cancel(server, number)
         raise failed from cause
@@ -207,7 +215,8 @@ class QueryClient:
         self._drop_late(server)
         # A socket that is not connected takes nothing (IMMEDIATE), so nothing is asked that waits for a server.
         if not server.socket.poll(_milliseconds(deadline), zmq.POLLOUT):
-            raise NoAnswerError("unreachable", f"no connection to {server.name} within the deadline")
+            why = self._why_not(server) or f"no connection to {server.name} within the deadline"
+            raise NoAnswerError("unreachable", why)
         server.socket.send(data, zmq.NOBLOCK)
         return self._wait(server, asked, deadline)
 
@@ -221,6 +230,7 @@ class QueryClient:
             if message.id != asked.id:
                 self.stats.late += 1
                 continue
+            server.handshake.note_welcome()
             return _checked(asked, message, server.name)
         raise NoAnswerError("unreachable", f"{server.name} did not answer within the deadline")
 
@@ -233,10 +243,19 @@ class QueryClient:
         if found is None:
             server.look = True
             raise NoAnswerError("unreachable", server.address.reason)
-        if found != server.endpoint:
-            before, server.socket = server.socket, _connected(self._context, found, self._key)
-            server.endpoint = found
-            before.close(linger=0)
+        if found != server.endpoint or server.handshake.reason:  # libzmq does not try again where it was refused
+            server.handshake.leave()
+            server.socket.close(linger=0)
+            server.socket, server.endpoint = _connected(self._context, found, self._key, server.handshake), found
+
+    def _why_not(self, server: _Server) -> str:
+        """Why the server does not let us in; empty if it does, or we do not know. Said once."""
+        before = server.handshake.reason
+        server.handshake.look(server.endpoint)
+        reason = server.handshake.reason
+        if reason and reason != before:
+            log.warning("%s", reason)
+        return reason
 
     def _drop_late(self, server: _Server) -> None:
         while server.socket.poll(0):
@@ -266,7 +285,7 @@ def _milliseconds(deadline: float) -> int:
 
 
 def _connected(
-    context: zmq.Context[zmq.Socket[bytes]], endpoint: str | None, key: ClientKey | None
+    context: zmq.Context[zmq.Socket[bytes]], endpoint: str | None, key: ClientKey | None, handshake: HandshakeWatch
 ) -> zmq.Socket[bytes]:
     made = context.socket(zmq.DEALER)
     made.set(zmq.IMMEDIATE, 1)
@@ -276,14 +295,13 @@ def _connected(
     made.set(zmq.HEARTBEAT_TIMEOUT, 6_000)
     made.set(zmq.RECONNECT_IVL, 50)
     made.set(zmq.RECONNECT_IVL_MAX, 1_000)
-    if key is not None:
-        made.set(zmq.CURVE_PUBLICKEY, key.public.encode())
-        made.set(zmq.CURVE_SECRETKEY, key.secret.encode())
-        made.set(zmq.CURVE_SERVERKEY, key.sink.encode())
+    secure(made, key)
+    handshake.watch(made)
     try:
         if endpoint is not None:
             made.connect(endpoint)
     except zmq.ZMQError as error:
+        handshake.leave()
         made.close()
         raise ConfigurationError(
             f"cannot connect to {endpoint!r}: {error.strerror}; expected e.g. tcp://127.0.0.1:5556"

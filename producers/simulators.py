@@ -13,6 +13,7 @@ from producers.link import chosen_key
 from producers.namo import entry as namo_entry
 from producers.namo import flags as namo_flags
 from producers.namo.flags import NamoOptions
+from producers.namo.models import inference_key_file
 from producers.robosuite import entry as robosuite_entry
 from producers.robosuite import graphics
 from producers.robosuite.options import RobosuiteOptions
@@ -91,7 +92,8 @@ def _namo_goal(options: NamoOptions) -> Goal:
 def _namo_models(flags: NamoFlags) -> tuple[Address, ...]:
     if not flags.uses_models:
         return ()
-    key = chosen_key(flags.inference_key) if flags.inference_key is not None else None
+    file = inference_key_file(flags)
+    key = None if file is None else chosen_key(file)
     return tuple(Address(text, "inference", QUERY_PROTOCOL, key, flags.wait_s) for text in flags.inference)
 
 

@@ -70,7 +70,7 @@ class NamoOptions:
     """Inference server for the ml strategies, e.g. tcp://127.0.0.1:5556, or the path of the file that it writes with
     --announce; give it again for one to ask if that fails."""
     inference_key: Path | None = None
-    """Key file for an inference server that wants one. HEADRACE_KEY is for the sink only."""
+    """Key file for the inference servers; by default that for the sink, and `none` for servers without keys."""
     ml_deadline: float = 1.0
     """How long one answer is waited for [s]."""
     ml_object_model: str | None = None

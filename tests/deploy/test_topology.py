@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from deploy.topology import LocalFlags, local_topology, read_topology
@@ -27,6 +28,9 @@ def test_the_flywheel_example_has_commands_for_all_its_programs(tmp_path: Path) 
     topology = read_topology(FLYWHEEL)
     assert topology.inference is not None
     assert topology.inference.words() == ["--threads", "1"]
+    assert topology.inference.words("sink_keys") == ["--keys", "sink_keys", "--threads", "1"]
+    own = msgspec.structs.replace(topology.inference, keys="own")
+    assert own.words("sink_keys")[:2] == ["--keys", "own"]
     objects, goals = topology.trainers
     words = objects.words(Path("d"), Path("m"), Path("o"))
     assert words[:9] == ["train", "object", "--data", "d", "--publish", "m", "--out", "o", "--follow"]
