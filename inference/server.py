@@ -37,10 +37,12 @@ from protocol.namo.queries import (
     QUERY_PROTOCOL,
     Cancel,
     Failed,
+    FailureCode,
     Info,
     Infos,
     Query,
     QueryError,
+    QueryVersionError,
     check_query,
     decode_from_client,
     decode_number,
@@ -274,7 +276,7 @@ class Server:
             if isinstance(message, Query):
                 check_query(message)
         except QueryError as error:
-            self._reject(peer, data, str(error))
+            self._reject(peer, data, error)
             return
         self._clients.welcome(peer)
         match message:
@@ -287,12 +289,13 @@ class Server:
                 infos = Infos(id=message.id, protocol=QUERY_PROTOCOL, device=self.config.device, models=models)
                 self._send(peer, "info", encode(infos))
 
-    def _reject(self, peer: bytes, data: bytes, why: str) -> None:
+    def _reject(self, peer: bytes, data: bytes, error: QueryError) -> None:
         number = decode_number(data)
         if number is None:
             self.metrics.unreadable.inc()
         else:
-            self._refuse(peer, Failed(id=number, code="bad_query", why=why[:_WHY_CHARACTERS]))
+            code: FailureCode = "protocol_version" if isinstance(error, QueryVersionError) else "bad_query"
+            self._refuse(peer, Failed(id=number, code=code, why=str(error)[:_WHY_CHARACTERS]))
 
     def _ask(self, peer: bytes, query: Query, size: int) -> None:
         if self.stopping:

@@ -148,7 +148,7 @@ class QueryClient:
     def ask(self, query: Query) -> Answer:
         """The answer to a query, whose id and deadline are set here. Raises NoAnswerError, within the deadline.
 
-        Raises ConfigurationError if a file leads to a server that this client must not ask.
+        Raises ConfigurationError for a server that speaks another version, or that this client must not ask.
         """
         began = time.monotonic()
         self.stats.asked += 1
@@ -269,6 +269,8 @@ class QueryClient:
 
 
 def _checked(asked: Query, message: Answer | Failed | Infos, endpoint: str) -> Answer:
+    if isinstance(message, Failed) and message.code == "protocol_version":
+        raise ConfigurationError(f"{endpoint}: {message.why}")
     if isinstance(message, Failed):
         raise NoAnswerError(message.code, f"{endpoint}: {message.why}")
     if not isinstance(message, Answer):

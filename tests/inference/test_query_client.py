@@ -239,6 +239,18 @@ def test_what_is_no_endpoint_is_an_error_at_once() -> None:
         QueryClient(["tcp://127.0.0.1:5556"], QueryClientConfig(key=Path("nowhere.key")))
 
 
+def test_a_server_of_another_version_is_an_error() -> None:
+    def reply(asked: Query) -> list[bytes | FromServer]:
+        return [Failed(id=asked.id, code="protocol_version", why="version 7 here, 1 there")]
+
+    with (
+        scripted(reply) as endpoint,
+        QueryClient([endpoint], CONFIG) as client,
+        pytest.raises(ConfigurationError, match="version 7 here, 1 there"),
+    ):
+        client.ask(query(1))
+
+
 def test_the_server_is_told_that_nobody_waits_any_more(run_server: RunServer, source: SmallSource) -> None:
     server = run_server()
     with QueryClient([server.endpoint], CONFIG) as client:

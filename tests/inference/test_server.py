@@ -100,6 +100,8 @@ def test_models_are_warm_before_anyone_is_heard(run_server: RunServer, source: S
         ({"in_the_way": ("nobody",) * 5000}, "bad_query", "in_the_way"),
         ({"samples": 10**6}, "bad_query", "samples"),
         ({"deadline_s": -1.0}, "bad_query", "deadline_s"),
+        ({"protocol": 7}, "protocol_version", "version 1 of queries, the planner 7; install the same release"),
+        ({"protocol": 7, "op": "dance"}, "protocol_version", "the planner 7"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_with_a_reason(

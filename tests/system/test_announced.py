@@ -11,6 +11,7 @@ import pytest
 
 from producers.publisher import Goal, Publisher, PublisherConfig
 from protocol.announcement import Announcement, read_announcement
+from protocol.dataset_view import DatasetView
 from protocol.errors import ConfigurationError
 from tests.fakes import CheckingReader, counting_spec, publish
 from tests.processes import Process, SinkProcess, wait_until
@@ -130,7 +131,7 @@ def test_garbage_in_the_file_is_an_error_at_first_and_waited_out_later(tmp_path:
 
 
 def produce(file: Path, *flags: str) -> Process:
-    words = ("produce", "namo", "--sink", file, "--workers", "1", "--end-idx", "1", "--difficulty", "easy", "--plain")
+    words = ("produce", "namo", "--sink", file, "--workers", "1", "--end-idx", "3", "--difficulty", "easy", "--plain")
     return Process("-m", "deploy.main", *words, *flags)
 
 
@@ -158,3 +159,24 @@ def test_another_version_is_refused_with_both_named(tmp_path: Path, file: Path) 
     with produce(file) as process:
         assert process.wait() == 1
         assert "expected where the sink is, found where the inference server is" in process.output
+
+
+def test_planners_find_both_servers_by_files_and_show_both_one_key(tmp_path: Path, file: Path) -> None:
+    """Everything starts at once, in the order in which nothing works yet."""
+    keys, models, data = KeyRing(tmp_path / "keys"), tmp_path / "infer.json", tmp_path / "data"
+    named = ("--object-strategy", "ml", "--ml-object-model", "objects", "--goal-strategy", "ml", "--ml-goal-model")
+    asks = ("--inference", str(models), "--key", str(keys.client()), "--ml-deadline", "20", "--max-pushes", "20")
+    server = ("-m", "tests.inference.server_program", "tcp://0.0.0.0:0", keys.path, models)
+    where = ("--keys", keys.path, "--advertise", "127.0.0.1")
+    with produce(file, *named, "goals", *asks) as planners, Process(*server) as inference:
+        planners.says(f"there is no {file} yet; waiting for it")
+        with sink(data, file, *where, bind="tcp://0.0.0.0:0") as life:
+            wait_until(lambda: planners.child.poll() is not None, "the search ends", 150)
+            assert planners.wait() == 0, planners.output
+            assert life.terminate() == 0
+        assert inference.terminate() == 0
+    with DatasetView(data) as view:
+        asked = [episode.attributes()["ml"] for episode in view.new_episodes()]
+    assert len(asked) == 3
+    assert sum(each["answered"] for each in asked) > 0, asked
+    assert not any("unreachable" in each["fallbacks"] for each in asked), asked
