@@ -21,6 +21,7 @@ from daemon.announce import Announce, Announcer
 from daemon.connections import ConnectionGuard
 from daemon.endpoint import check_endpoint
 from daemon.http import HttpServer
+from daemon.keep_alive import keep_alive
 from daemon.notify import ServiceNotifier
 from inference.batcher import BatchLimits
 from inference.clients import Clients, limits_now
@@ -204,8 +205,7 @@ class Server:
         socket.set(zmq.RCVHWM, 256)
         socket.set(zmq.SNDHWM, 256)
         socket.set(zmq.BACKLOG, 1024)
-        socket.set(zmq.HEARTBEAT_IVL, 2_000)
-        socket.set(zmq.HEARTBEAT_TIMEOUT, 6_000)
+        keep_alive(socket)
         if self._access is not None:
             self._access.secure(socket)
         try:

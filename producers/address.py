@@ -64,9 +64,9 @@ class Address:
                 raise
             self.reason = str(error)  # it was right, so it may become right again
         else:
-            self._check(announced)
-            self.reason = _stopped(announced)
+            self.reason = _stopped(announced)  # the next life may have other keys, another release
             if not self.reason:
+                self._check(announced)
                 self._found = announced.endpoint
                 return self._found
         if self._found is None and time.monotonic() - self._began >= self._wait_s:

@@ -22,6 +22,7 @@ from daemon.announce import Announce, Announcer
 from daemon.connections import ConnectionGuard, ConnectionLimits
 from daemon.endpoint import check_endpoint
 from daemon.http import HttpServer
+from daemon.keep_alive import keep_alive
 from daemon.limited_log import LimitedLog
 from daemon.notify import ServiceNotifier
 from protocol.endpoint import check_http, parse_address
@@ -215,12 +216,7 @@ class Sink:
         socket.set(zmq.RCVHWM, 256)
         socket.set(zmq.SNDHWM, 10_000)
         socket.set(zmq.BACKLOG, 1024)
-        # Not libzmq's heartbeats: they abort the process when a connection breaks that a HANDOVER had left behind.
-        socket.set(zmq.TCP_KEEPALIVE, 1)
-        socket.set(zmq.TCP_KEEPALIVE_IDLE, 15)
-        socket.set(zmq.TCP_KEEPALIVE_INTVL, 5)
-        socket.set(zmq.TCP_KEEPALIVE_CNT, 3)
-        socket.set(zmq.TCP_MAXRT, 30_000)
+        keep_alive(socket)
         if self._access is not None:
             self._access.secure(socket)
         try:

@@ -85,6 +85,18 @@ def test_keys_that_change_are_an_error_and_not_trusted(tmp_path: Path, file: Pat
     assert CheckingReader(tmp_path / "others_data").indices == []
 
 
+def test_keys_of_a_life_that_is_over_do_not_matter(tmp_path: Path, file: Path) -> None:
+    keys = KeyRing(tmp_path / "keys")
+    with sink(tmp_path / "data", file) as without:
+        announced(file, 1)
+        assert without.terminate() == 0
+    config, flags = PublisherConfig(key=keys.client()), ("--keys", keys.path)
+    with Publisher(str(file), SPEC, Goal(end=1), config) as publisher, sink(tmp_path / "data", file, *flags):
+        for index in publisher.leases():
+            publish(publisher, index)
+    assert CheckingReader(tmp_path / "data").indices == [0]
+
+
 def test_a_wildcard_is_announced_so_that_it_can_be_reached(tmp_path: Path, file: Path) -> None:
     keys = KeyRing(tmp_path / "keys")
     flags = ("--keys", keys.path, "--advertise", "127.0.0.1")
