@@ -19,7 +19,7 @@ from rich.logging import RichHandler
 from producers.address import Address
 from producers.display import ProducerDisplay
 from producers.job import Job
-from producers.link import chosen_key
+from producers.link import NAME_VARIABLE, chosen_key
 from producers.simulators import SIMULATORS, Simulator
 from producers.supervisor import Supervisor
 from protocol.errors import ConfigurationError
@@ -57,9 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _produce(simulator: Simulator, flags: Any, console: Console) -> int:
     host, options, goal = socket.gethostname(), simulator.options_of(flags), simulator.goal(flags)
-    jobs = [
-        Job(flags.sink, f"{host}/{os.getpid()}/{number}", goal, options, flags.nice) for number in range(flags.workers)
-    ]
+    name = os.environ.get(NAME_VARIABLE) or f"{host}/{os.getpid()}"
+    jobs = [Job(flags.sink, f"{name}/{number}", goal, options, flags.nice) for number in range(flags.workers)]
     supervisor = Supervisor(simulator.entry, jobs)
     _stop_on_signals(supervisor)
     with ProducerDisplay(supervisor, flags.stream_name, console, live=not flags.plain) as display:

@@ -17,6 +17,8 @@ from protocol.spec import MAX_FRAME_BYTES
 
 # How often a file is read in which the sink says where it is, while it does not answer.
 _LOOK_S = 2.0
+# What starts many producers names each, by its place in the collection.
+NAME_VARIABLE = "HEADRACE_NAME"
 # Smaller frames are copied: to hear that libzmq needs a buffer no more costs pyzmq as much as copying this [bytes].
 COPY_BYTES = 256 * 1024
 

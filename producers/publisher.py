@@ -29,7 +29,7 @@ import zmq
 
 from producers.address import WAIT_S, Address
 from producers.episode import Episode
-from producers.link import Link, chosen_key
+from producers.link import NAME_VARIABLE, Link, chosen_key
 from protocol.checksum import Buffer
 from protocol.errors import ConfigurationError, HeadraceError, ProtocolError, RefusedError
 from protocol.jpeg import DEFAULT_QUALITY
@@ -48,7 +48,7 @@ _MAX_GARBLED = 3
 
 @dataclass(frozen=True)
 class PublisherConfig:
-    """name: shown to people; default host:pid. jpeg_quality: 1 to 100, for images given as arrays.
+    """name: shown to people; default: HEADRACE_NAME, or host:pid. jpeg_quality: 1 to 100, for images given as arrays.
 
     hang_s: an episode to which nothing was added for this long [s] is taken for hung, and its index goes to others.
     max_ahead_bytes, max_ahead_episodes: a new lease waits while more than this is unacknowledged.
@@ -87,7 +87,7 @@ class Publisher:
         self.config = config or PublisherConfig()
         self.waited_s = 0.0  # the user's thread waited for the sink this long [s]
         self.committed = 0
-        name = self.config.name or f"{socket.gethostname()}:{os.getpid()}"
+        name = self.config.name or os.environ.get(NAME_VARIABLE) or f"{socket.gethostname()}:{os.getpid()}"
         me = Producer(name[:64], socket.gethostname()[:255], os.getpid())
         self._machine = ProducerDelivery(me, spec, goal, time.monotonic(), lambda: secrets.randbits(62))
         self._on_event = on_event
