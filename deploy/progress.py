@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from protocol.announcement import plain_host, read_announcement
 
 from deploy.topology import Producers, Topology
+from protocol.announcement import plain_host, read_announcement
 from protocol.dataset_view import DatasetView
 from protocol.errors import ConfigurationError, DatasetError
 from protocol.messages import Outcome

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from protocol.announcement import read_announcement
 
 from deploy.slurm.client import ENDED
+from protocol.announcement import read_announcement
 from tests.fakes import counting_spec, first_successes
 from tests.processes import wait_until
 from tests.slurm.mini import MiniSlurm
