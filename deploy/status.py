@@ -90,7 +90,7 @@ def _show(record: Record, tasks: Sequence[client.TaskState], progress: Progress)
     for job in record.jobs:
         table.add_row(job.name, job.id, *_cells([task for task in tasks if task.job == job.id]))
     console.print(table)
-    for advice in _advice(record.jobs, tasks):
+    for advice in advice_of(record.jobs, tasks):
         console.print(advice)
     console.print(f"\nprogress, from {progress.source}:")
     for stream in progress.streams:
@@ -117,7 +117,7 @@ def _cells(tasks: Sequence[client.TaskState]) -> list[str]:
     return [state, nodes, used, str(sum(task.restarts for task in tasks)), reasons]
 
 
-def _advice(jobs: Sequence[SubmittedJob], tasks: Sequence[client.TaskState]) -> list[str]:
+def advice_of(jobs: Sequence[SubmittedJob], tasks: Sequence[client.TaskState]) -> list[str]:
     """What to do about jobs that ended other than they should."""
     told = []
     for job in jobs:
@@ -125,7 +125,7 @@ def _advice(jobs: Sequence[SubmittedJob], tasks: Sequence[client.TaskState]) -> 
         if "TIMEOUT" in states or "DEADLINE" in states:
             told.append(f"{job.name} ran into its time limit; submit again, it goes on where it stopped")
         if states & {"FAILED", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL"}:
-            told.append(f"{job.name} failed, see {job.log}; submit again, it goes on where it stopped")
+            told.append(f"{job.name} failed, see {job.log}; when that is mended, cancel the rest and submit again")
         reasons = {task.reason for task in tasks if task.job == job.id and task.state == "PENDING"}
         if any(reason.startswith(("Assoc", "QOS")) for reason in reasons):
             told.append(f"{job.name} waits for a limit of your account, perhaps its allocation has expired")

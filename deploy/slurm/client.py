@@ -24,6 +24,7 @@ _ADVICE = {
     "account": "is [slurm] account yours, and has its allocation not expired? `sacctmgr show associations` lists",
     "partition": "is [slurm] partition one of the cluster's? `sinfo` lists them",
     "qos": "is [slurm] qos one of yours? `sacctmgr show qos` lists them",
+    "array": "the cluster takes no array of so many tasks: `scontrol show config` has its MaxArraySize",
     "time limit": "see time_limit of the [….resources] and the partition's limit in `sinfo`",
     "configuration is not available": "no node has what a [….resources] asks for; `sinfo -N -l` lists what they have",
 }

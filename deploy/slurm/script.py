@@ -29,13 +29,12 @@ done"""
 _THREADS = """\
 # Each worker is one core; libraries' own threads would only take turns with it.
 export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1"""
-# TERM goes to the sink first; the inference server stays until producers have nothing more to ask.
-_BOTH = """\
-trap '[ -z "$sink" ] || kill -TERM "$sink" 2>/dev/null' TERM INT
-sink=
-{inference} &
-inference=$!
-{sink} &
+# TERM goes to the sink; the inference server stays until producers have nothing more to ask. A sink that is killed (no
+# memory, a bad node) begins again, as it would if its node were lost; one that says why it cannot run does not.
+_SERVERS = """\
+sink= inference= asked=
+trap 'asked=yes; [ -z "$sink" ] || kill -TERM "$sink" 2>/dev/null' TERM INT
+{inference}{sink} &
 sink=$!
 wait "$sink"
 status=$?
@@ -44,9 +43,16 @@ while [ "$status" -gt 128 ] && kill -0 "$sink" 2>/dev/null; do
     wait "$sink"
     status=$?
 done
-kill -TERM "$inference" 2>/dev/null
-wait "$inference"
+if [ -n "$inference" ]; then
+    kill -TERM "$inference" 2>/dev/null
+    wait "$inference"
+fi
+if [ "$status" -gt 128 ] && [ -z "$asked" ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {restarts} ]; then
+    echo "the sink was killed (status $status); this job is requeued" >&2
+    scontrol requeue "$SLURM_JOB_ID"
+fi
 exit "$status\""""
+_RESTARTS = 5
 
 
 @dataclass(frozen=True)
@@ -76,10 +82,8 @@ def servers_script(frame: Frame, servers: Sequence[Role], resources: Resources, 
         role.kind: _command(frame, [*role.words(frame.addresses), "--announce", frame.addresses[role.name]])
         for role in servers
     }
-    if "inference" in words:
-        lines.append(_BOTH.format(**words))
-    else:
-        lines.append(f"exec {words['sink']}")
+    inference = f"{words['inference']} &\ninference=$!\n" if "inference" in words else ""
+    lines.append(_SERVERS.format(sink=words["sink"], inference=inference, restarts=_RESTARTS))
     return _script(frame, "servers", [*_requested(resources), "--requeue", *options], "servers-%j", lines)
 
 

