@@ -14,13 +14,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.processes import wait_until
+from tests.processes import REPOSITORY, wait_until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
 NODES = ("n1", "n2", "n3")
@@ -79,14 +80,24 @@ def _free_ports(count: int) -> list[int]:
 
 @dataclass
 class MiniSlurm:
-    """`start` and `stop`. environment: what makes Slurm's commands speak to this cluster."""
+    """`start` and `stop`. environment: what makes Slurm's commands speak to this cluster.
+
+    The daemons die with the process that started them; jobs are swept away by a process that waits for its end.
+    """
 
     root: Path
     environment: dict[str, str] = field(default_factory=dict)
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _sweeper: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Returns when all three nodes are idle."""
+        self._sweeper = subprocess.Popen(
+            [sys.executable, "-m", "tests.slurm.mini", str(self.root)],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
         host = socket.gethostname().split(".")[0]
         controller, *ports = _free_ports(1 + len(NODES))
         nodes = "\n".join(
@@ -107,11 +118,16 @@ class MiniSlurm:
 
     def stop(self) -> None:
         """End every daemon, and what still runs of their jobs."""
-        for name in NODES:
-            self.kill_node(name)
         for process in self.daemons.values():
             process.kill()
             process.wait()
+        if self._sweeper is not None:
+            self._sweeper.communicate()
+
+    def sweep(self) -> None:
+        """End what is left of jobs on every node."""
+        for name in NODES:
+            self.kill_node(name)
 
     def start_node(self, name: str) -> None:
         """One slurmd."""
@@ -196,3 +212,8 @@ class MiniSlurm:
 
 def _all_pids() -> Sequence[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+
+
+if __name__ == "__main__":
+    sys.stdin.read()  # its end: the cluster was stopped, or whoever started it is gone
+    MiniSlurm(Path(sys.argv[1])).sweep()
