@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from tests.processes import REPOSITORY, wait_until
@@ -148,9 +149,20 @@ class MiniSlurm:
             time.sleep(0.02)
 
     def restore_node(self, name: str) -> None:
-        """Of one that was killed."""
+        """Of one that was killed; returns when it takes jobs again."""
         self.start_node(name)
-        self.run("scontrol", "update", f"NodeName={name}", "State=RESUME")
+
+        def well() -> bool:
+            if self._node_state(name) in ("idle", "mix", "alloc"):
+                return True
+            # Refused where it has come back by itself meanwhile.
+            self.run("scontrol", "update", f"NodeName={name}", "State=RESUME", check=False)
+            return False
+
+        wait_until(well, f"{name} is well again", 60)
+
+    def _node_state(self, name: str) -> str:
+        return self.run("sinfo", "--noheader", f"--nodes={name}", "--format=%t", check=False).strip()
 
     def cancel_all(self) -> None:
         """Every job there is."""
@@ -170,6 +182,14 @@ class MiniSlurm:
         """State of every job and array task that the controller remembers, by id."""
         lines = self.run("squeue", "--noheader", "--array", "--states=all", "--format=%i %T").splitlines()
         return dict(line.split() for line in lines)
+
+    def starts_in(self, job: str) -> float:
+        """How long a job that waits for its time still has to [s]; 0 for one that does not."""
+        words = ("squeue", "--noheader", "--array", f"--jobs={job}", "--states=PENDING", "--format=%r %S")
+        reason, _, when = self.run(*words, check=False).strip().partition(" ")
+        if reason != "BeginTime" or not when[:1].isdigit():
+            return 0.0
+        return datetime.fromisoformat(when).timestamp() - time.time()
 
     def _start_munge(self, key: Path) -> None:
         files = [f"--{name}-file={self.root}/munge.{name}" for name in ("pid", "log", "seed")]

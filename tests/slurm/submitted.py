@@ -86,6 +86,10 @@ class Submitted:
         stored = self.data / "tests" / "counting"
         wait_until(lambda: stored.exists() and len(self.checked().indices) >= count, "episodes come", 60)
 
+    def wait_for_producers(self, count: int) -> None:
+        """Until so many are connected."""
+        wait_until(lambda: len(self.status()["progress"]["producers"]) == count, f"{count} producers", 60)
+
     def logs(self) -> str:
         """Everything that jobs said."""
         files = sorted(self.folder.glob("logs/*.log"))
