@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check bench soak clean
+.PHONY: setup demo test test-slurm slurm check bench soak clean
 
 setup: $(STAMP)
 
@@ -16,12 +16,19 @@ $(STAMP): pyproject.toml deploy/setup.sh
 demo: setup
 	$(BIN)/headrace demo
 
-test: setup build/prometheus
+test: setup build/prometheus slurm
 	$(BIN)/python -m pytest
 
 # Alerts and dashboard are tested with a real one; nothing is installed.
 build/prometheus: tests/monitoring/get_prometheus.sh
 	tests/monitoring/get_prometheus.sh $@
+
+# Collections on a real Slurm, on this machine: part of `make test` too.
+test-slurm: setup slurm
+	$(BIN)/python -m pytest tests/slurm tests/deploy/test_slurm_scripts.py
+
+slurm:
+	tests/slurm/install.sh
 
 check: setup
 	$(BIN)/ruff check .

@@ -7,7 +7,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from deploy.processes import Program, ProgramError, make_models, start, start_inference, start_sink
+from deploy.collection_keys import ensure_keys
+from deploy.processes import Program, ProgramError, run_unless, start, start_program, wait_inference, wait_ready
+from deploy.roles import INFERENCE, SINK, Role, roles_of
 from deploy.topology import Topology
 from protocol.errors import ConfigurationError
 
@@ -22,8 +24,7 @@ class LocalCollection:
         self.data = Path(topology.sink.data)
         self.logs = self.data / "logs"
         self.producers: list[Program] = []
-        self.trainers: list[Program] = []
-        self.inference: Program | None = None
+        self.learning: list[Program] = []  # inference server and trainers, which run until they are stopped
         self.status: dict[str, Any] = {"streams": {}, "producers": [], "problems": [], "warnings": []}
         self._sink: Program | None = None
         self._http = ""
@@ -42,26 +43,37 @@ class LocalCollection:
         return self
 
     def _start(self) -> None:
-        topology, asked = self.topology, None
-        self._sink, self.endpoint, self._http = start_sink(self.data, self.logs, topology.sink.words())
-        if topology.inference is not None:
-            models = Path(topology.inference.models)
-            make_models(models)
-            self.inference, asked = start_inference(models, self.logs, topology.inference.words())
-            for trainer in topology.trainers:
-                name = f"train-{trainer.what}"
-                words = trainer.words(self.data, models, self.logs / name)
-                self.trainers.append(start(name, words, self.logs, nice=trainer.nice))
-        for number, producers in enumerate(topology.producers):
-            words = [*producers.words(self.endpoint, asked), "--plain", "--json", str(self.stats_path(number))]
-            self.producers.append(start(f"producers-{number}", words, self.logs))
+        if self.topology.security is not None:
+            ensure_keys(self.topology.security)
+        addresses: dict[str, str] = {}
+        for role in roles_of(self.topology, self.logs):
+            if role.prepare is not None:
+                run_unless(role.prepare.unless, role.prepare.words)
+            for number in range(role.count):
+                self._start_role(role, number, addresses)
+
+    def _start_role(self, role: Role, number: int, addresses: dict[str, str]) -> None:
+        name = role.name if role.count == 1 else f"{role.name}.{number}"
+        words = role.words(addresses) + role.resume_words()
+        if role.own_program:
+            named = {"HEADRACE_NAME": name, **role.environment(addresses)}
+            self.producers.append(start_program(name, words, self.logs, named))
+            return
+        if role.kind == "producers":
+            words += ["--plain", "--json", str(self.logs / f"{name}.json")]
+        program = start(name, words, self.logs, nice=role.nice)
+        if role.kind == "sink":
+            self._sink = program
+            addresses[SINK], self._http = wait_ready(program)
+        elif role.kind == "producers":
+            self.producers.append(program)
+        else:
+            self.learning.append(program)
+            if role.kind == "inference":
+                addresses[INFERENCE] = wait_inference(program)
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def stats_path(self, number: int) -> Path:
-        """Where the producers of entry `number` write their totals at the end."""
-        return self.logs / f"producers-{number}.json"
 
     def refresh(self) -> None:
         """Ask the sink for its status. Raises ProgramError if a program has ended badly.
@@ -83,11 +95,6 @@ class LocalCollection:
         except OSError as error:
             self.status["problems"] = [f"the sink does not answer on {self._http}: {error}"]
         self.status["programs"] = [{"name": each.name, "says": each.last_line()} for each in self.learning]
-
-    @property
-    def learning(self) -> list[Program]:
-        """The inference server and the trainers, if there are any; they run until they are stopped."""
-        return [*([self.inference] if self.inference is not None else []), *self.trainers]
 
     @property
     def finished(self) -> bool:

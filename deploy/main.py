@@ -15,6 +15,9 @@ from protocol.errors import HeadraceError
 # command → (module:function, one line of help, extra that brings its packages)
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "up": ("deploy.up:main", "sink and producers on this machine, one live display", "all"),
+    "submit": ("deploy.submit:main", "hand a collection to a cluster: sink, producers and all (Slurm)", "sink"),
+    "status": ("deploy.status:main", "jobs, progress and throughput of a collection on a cluster", "sink"),
+    "cancel": ("deploy.cancel:main", "end a collection on a cluster, cleanly", "sink"),
     "sink": ("sink.__main__:main", "the daemon that stores what producers send", "sink"),
     "produce": ("producers.__main__:main", "workers that simulate and publish episodes", "producers"),
     "namo": ("producers.namo.__main__:main", "scenes for Navigation Among Movable Obstacles", "producers"),
@@ -34,7 +37,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bench": ("deploy.bench.main:main", "measure, and compare with what one would use instead", "all"),
 }
 
-OWN_PACKAGES = ("protocol", "producers", "sink", "inference", "trainer", "deploy")
+OWN_PACKAGES = ("protocol", "daemon", "producers", "sink", "inference", "trainer", "deploy")
 USAGE_ERROR = 2
 INTERRUPTED = 130
 

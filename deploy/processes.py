@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,23 +83,37 @@ class Program:
 
 
 def start(name: str, words: Sequence[str], logs: Path, module: str = "deploy.main", nice: int = 0) -> Program:
-    """Start `headrace WORDS` with this interpreter, in a process group of its own so that Ctrl-C reaches only us.
+    """Start `headrace WORDS` with this interpreter.
 
     module: another program, by the name of its module. nice: added to its niceness.
     """
+    return start_program(name, [sys.executable, "-m", module, *words], logs, {}, nice)
+
+
+def start_program(
+    name: str, words: Sequence[str], logs: Path, environment: Mapping[str, str], nice: int = 0
+) -> Program:
+    """Start any program, in a process group of its own so that Ctrl-C reaches only us.
+
+    environment: what it gets beside ours. Raises ProgramError if there is no such program.
+    """
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"{name}.log"
+    # Whether a sink that we start has keys, and which, is said by its topology and not by the user's shell.
+    inherited = {key: value for key, value in os.environ.items() if key != "HEADRACE_KEY"}
     with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            # Whether a sink that we start has keys, and which, is said by its topology and not by the user's shell.
-            env={name: value for name, value in os.environ.items() if name != "HEADRACE_KEY"},
-            start_new_session=True,
-            preexec_fn=lambda: _prepare(nice),
-        )
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**inherited, **environment},
+                start_new_session=True,
+                preexec_fn=lambda: _prepare(nice),
+            )
+        except OSError as error:
+            raise ProgramError(f"cannot start {words[0]}: {error.strerror}") from error
     return Program(name, process, log)
 
 
@@ -128,23 +142,33 @@ def wait_ready(sink: Program) -> tuple[str, str]:
 
 def make_models(models: Path) -> None:
     """Publish untrained models, unless the directory is there. Raises ProgramError."""
-    if models.exists():
+    run_unless(models, ["models", "init", "--models", str(models)])
+
+
+def run_unless(path: Path, words: Sequence[str]) -> None:
+    """Run `headrace WORDS` to its end, unless the path is there. Raises ProgramError."""
+    if path.exists():
         return
-    words = [sys.executable, "-m", "deploy.main", "models", "init", "--models", str(models)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.main", *words], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise ProgramError(done.stderr.strip())
 
 
-def start_inference(models: Path, logs: Path, words: Sequence[str] = ()) -> tuple[Program, str]:
+def start_inference(models: Path, logs: Path) -> tuple[Program, str]:
     """Start an inference server on a free port and wait until it is ready; returns it and its endpoint.
 
     Raises ProgramError with the server's own words if it ends instead.
     """
-    port = () if "--bind" in words else ("--bind", "tcp://127.0.0.1:0")
-    http = () if "--http" in words else ("--http", "None")
-    program = start("infer", ["infer", "--models", str(models), *port, *http, *words], logs)
-    return program, _wait_for(program, _INFERENCE_READY)[1]
+    words = ["infer", "--models", str(models), "--bind", "tcp://127.0.0.1:0", "--http", "None"]
+    program = start("infer", words, logs)
+    return program, wait_inference(program)
+
+
+def wait_inference(server: Program) -> str:
+    """Wait until an inference server is ready; returns its endpoint. Raises ProgramError, as `start_inference`."""
+    return _wait_for(server, _INFERENCE_READY)[1]
 
 
 def _wait_for(program: Program, said: re.Pattern[str]) -> re.Match[str]:

@@ -13,9 +13,11 @@ from typing import Literal
 
 import tyro
 
+from daemon.announce import announce_of
+from daemon.open_files import allow_files
 from inference.batcher import BatchLimits
 from inference.model import ModelSource
-from inference.server import Server, ServerConfig
+from inference.server import Server, ServerConfig, check_bind
 from protocol.errors import ConfigurationError, HeadraceError
 
 log = logging.getLogger("headrace.infer")
@@ -23,6 +25,8 @@ log = logging.getLogger("headrace.infer")
 # The interpreter's default of 5 ms is how long the thread of the socket could wait for the model's, batch after batch.
 _SWITCH_S = 0.0005
 _MOST_THREADS = 4
+# Descriptors beside connections: weights, sockets, HTTP, connections that are about to be cut off.
+_SPARE_FILES = 256
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,16 @@ class InferFlags:
     models: Path
     """Directory of published models."""
     bind: str = "tcp://127.0.0.1:5556"
-    """Endpoint for planners of this machine: tcp://127.0.0.1:PORT or ipc://PATH."""
+    """Endpoint for planners: tcp://HOST:PORT or ipc://PATH; one that other machines can reach needs --keys."""
+    keys: Path | None = None
+    """Directory of `headrace keys`, the sink's or another: connections are encrypted, and only the keys that it allows
+    come in."""
+    announce: Path | None = None
+    """File in which planners on other machines find this server, on a file system that they share: written once it is
+    ready. They take its path in place of an endpoint."""
+    advertise: str | None = None
+    """Host that is announced, if it is not the one of --bind. For tcp://0.0.0.0:PORT the default is this machine's full
+    name, or where other machines cannot know that name, its address."""
     http: str | None = "127.0.0.1:9465"
     """HOST:PORT of /metrics and /healthz; None for no HTTP."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -48,6 +61,11 @@ class InferFlags:
     """How many queries may wait; more are answered `busy`."""
     max_queue_mib: int = 64
     """How many bytes of queries may wait [MiB]."""
+    memory_mib: int = 256
+    """What planners' messages may take of this process' own memory, beside models and libraries [MiB]; near it the
+    connections with the most bytes waiting are cut off."""
+    max_connections: int = 256
+    """How many connections at once."""
     verbose: bool = False
     """Log more."""
 
@@ -61,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         stream=sys.stderr,
     )
     limits = _limits(flags)
+    check_bind(flags.bind, flags.keys)
+    allow_files(flags.max_connections + _SPARE_FILES, f"{flags.max_connections} connections", "lower --max-connections")
     from inference.published_source import (
         PublishedSource,
         best_device,
@@ -68,7 +88,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     device = best_device() if flags.device == "auto" else flags.device
     threads = 1 if device == "cuda" else flags.threads or min(len(os.sched_getaffinity(0)), _MOST_THREADS)
-    serve(PublishedSource(flags.models, device), ServerConfig(flags.bind, flags.http, device, threads, limits))
+    announce = announce_of(flags.announce, flags.advertise)
+    config = ServerConfig(
+        flags.bind,
+        flags.http,
+        device,
+        threads,
+        limits,
+        announce=announce,
+        keys=flags.keys,
+        connections=flags.max_connections,
+        client_bytes=flags.memory_mib << 20,
+    )
+    serve(PublishedSource(flags.models, device), config)
     return 0
 
 
@@ -98,6 +130,8 @@ def _stop_on_signals(server: Server) -> None:
 def _limits(flags: InferFlags) -> BatchLimits:
     if flags.threads is not None and flags.threads < 1:
         raise ConfigurationError(f"--threads must be at least 1, found {flags.threads}")
+    if min(flags.memory_mib, flags.max_connections) < 1:
+        raise ConfigurationError("--memory-mib and --max-connections must be at least 1")
     if min(flags.max_batch, flags.max_queue, flags.max_queue_mib) < 1 or not 0 <= flags.max_wait_ms <= 10_000:
         raise ConfigurationError(
             "--max-batch, --max-queue and --max-queue-mib must be at least 1, --max-wait-ms between 0 and 10000"

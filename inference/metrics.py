@@ -6,6 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from daemon.connections import ConnectionMetrics
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -26,6 +28,12 @@ class Metrics:
         self.unreachable = self._counter("unreachable", "Answers to clients that were gone or do not read", [])
         self.unreadable = self._counter("unreadable", "Messages without a number, so without an answer", [])
         self.loads = self._counter("model_loads", "Versions of models that were tried", ["result"])
+        self.rejected = self._counter("rejected", "Connections and messages that the keys do not allow", ["reason"])
+        self.guard = ConnectionMetrics(
+            open=self._gauge("connections", "Open connections of planners", []),
+            cut=self._counter("connections_cut", "Connections that were cut off", ["reason"]),
+            late=self._counter("guard_late", "Times that nobody watched the connections for 50 ms or more", []),
+        )
         self.queue_items = self._gauge("queue_items", "Queries that wait", [])
         self.queue_bytes = self._gauge("queue_bytes", "Bytes of queries that wait", [])
         self.model_info = self._gauge("model_info", "1 for the version that is served", ["model", "kind", "version"])

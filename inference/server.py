@@ -12,29 +12,38 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import zmq
 
+from daemon.access import Access
+from daemon.announce import Announce, Announcer
+from daemon.connections import ConnectionGuard
+from daemon.endpoint import check_endpoint
+from daemon.http import HttpServer
+from daemon.keep_alive import keep_alive
+from daemon.notify import ServiceNotifier
 from inference.batcher import BatchLimits
-from inference.connections import Connections
+from inference.clients import Clients, limits_now
 from inference.execution import Executor, models_missing
-from inference.http import HttpServer
 from inference.metrics import Metrics
 from inference.model import Model, ModelSource
 from inference.model_threads import ModelThreads, expired
 from inference.shelf import Shelf, ShelfConfig
 from inference.work import Work
-from protocol.endpoint import is_loopback
+from protocol.endpoint import check_http, parse_address
 from protocol.errors import ConfigurationError
 from protocol.namo.queries import (
     MAX_QUERY_BYTES,
     QUERY_PROTOCOL,
     Cancel,
     Failed,
+    FailureCode,
     Info,
     Infos,
     Query,
     QueryError,
+    QueryVersionError,
     check_query,
     decode_from_client,
     decode_number,
@@ -54,6 +63,8 @@ class ServerConfig:
     """http: HOST:PORT or None. threads: batches that run at once. stuck_s: one that takes longer is a problem.
 
     drain_s: how long queued queries are answered after `stop`. look_s, again_s: see `ShelfConfig`.
+    announce: a file that tells planners where the server is, or None. keys: directory of `headrace keys`; None for
+    anyone who reaches the endpoint. client_bytes: own memory that clients may add to what the warm models take.
     """
 
     bind: str = "tcp://127.0.0.1:5556"
@@ -65,6 +76,15 @@ class ServerConfig:
     drain_s: float = 30.0
     look_s: float = 1.0
     again_s: float = 10.0
+    announce: Announce | None = None
+    keys: Path | None = None
+    connections: int = 256
+    client_bytes: int = 256 << 20
+
+
+def check_bind(bind: str, keys: Path | None) -> None:
+    """Raise ConfigurationError if other machines can reach this endpoint and there are no keys."""
+    check_endpoint(bind, has_keys=keys is not None, anyone="ask its models")
 
 
 class Server:
@@ -72,14 +92,23 @@ class Server:
 
     def __init__(self, source: ModelSource, config: ServerConfig) -> None:
         """Raises HeadraceError if there is nothing to serve, or the address cannot be had."""
-        _check_endpoint(config.bind)
+        check_bind(config.bind, config.keys)
+        if config.http:
+            parse_address(config.http)
+            check_http(config.http)
         self.config = config
         self.metrics = Metrics()
+        self._access = Access(config.keys, self.metrics.rejected) if config.keys else None
+        self._announcer = self._announcer_for(config.announce)
+        self._notifier = ServiceNotifier(os.environ)
+        self._notifier.starting("loading models")
         self._work = Work(config.limits)
         self.metrics.queue_items.set_function(lambda: self._work.depth.items)
         self.metrics.queue_bytes.set_function(lambda: self._work.depth.bytes)
         self._shown: Mapping[str, Model] = {}
         self._stop_at: float | None = None
+        self._said_stopping = False
+        self._answered = 0
         self._next_expiry: float | None = None
         self._beat = time.monotonic()  # of the loop
         shelf_config = ShelfConfig(config.limits.max_batch, config.look_s, config.again_s)
@@ -88,12 +117,16 @@ class Server:
         with ExitStack() as undo:
             context = zmq.Context()
             undo.callback(context.term)
+            if self._access is not None:
+                undo.callback(self._access.start(context).close)
             self._socket = context.socket(zmq.ROUTER)
             undo.callback(self._socket.close)
-            self._connections = Connections(self._socket)
-            undo.callback(self._connections.close)
             self._shelf.start()
             undo.callback(self._shelf.close)
+            limits = limits_now(config.connections, config.client_bytes)
+            self._guard = ConnectionGuard(self._socket, limits, self.metrics.guard)
+            undo.callback(self._guard.close)
+            self._clients = Clients(self._guard)
             self._bind()  # only now: who is connected may expect an answer
             self._model = ModelThreads(self._work, self._shelf, executor, self.metrics, config.threads)
             self._model.start()
@@ -129,11 +162,15 @@ class Server:
     def run(self) -> None:
         """Serve until stopped."""
         poller = zmq.Poller()
-        for source in (self._socket, self._model.wake_fd, self._connections.events):
+        for source in (self._socket, self._model.wake_fd):
             poller.register(source, zmq.POLLIN)
         next_tick = 0.0
         try:
+            self._notifier.ready(f"ready, planners at {self.endpoint}")
+            if self._announcer is not None:
+                self._announcer.ready(self.endpoint, self.http_address)
             while not self._drained():
+                self._notifier.alive(time.monotonic())
                 ready = dict(poller.poll(self._timeout_ms()))
                 if self._model.wake_fd in ready:
                     for peer, outcome in self._model.take():
@@ -143,11 +180,22 @@ class Server:
                 self._beat = now = time.monotonic()
                 if now >= next_tick:
                     next_tick = now + _TICK_S
+                    self._close_revoked()
+                    self._guard.serves(self._clients.known)
                     self._refresh()
+                    self._notifier.progress(now, self._status_line())
+            if self._announcer is not None:
+                self._announcer.stopped()
         finally:
             self._undo.close()
 
     # --- starting and stopping --------------------------------------------------------------------------------
+
+    def _announcer_for(self, asked: Announce | None) -> Announcer | None:
+        if asked is None:
+            return None
+        public_key = self._access.public_key if self._access is not None else None
+        return Announcer(asked, "inference", self.config.bind, QUERY_PROTOCOL, public_key)
 
     def _bind(self) -> None:
         socket, bind = self._socket, self.config.bind
@@ -157,9 +205,9 @@ class Server:
         socket.set(zmq.RCVHWM, 256)
         socket.set(zmq.SNDHWM, 256)
         socket.set(zmq.BACKLOG, 1024)
-        socket.set(zmq.HEARTBEAT_IVL, 2_000)
-        socket.set(zmq.HEARTBEAT_TIMEOUT, 6_000)
-        socket.set(zmq.HANDSHAKE_IVL, 10_000)
+        keep_alive(socket)
+        if self._access is not None:
+            self._access.secure(socket)
         try:
             socket.bind(bind)
         except zmq.ZMQError as error:
@@ -177,6 +225,9 @@ class Server:
     def _drained(self) -> bool:
         if self._stop_at is None:
             return False
+        if not self._said_stopping:
+            self._said_stopping = True
+            self._notifier.stopping(f"draining: {self._work.depth.items} queries wait")
         late = time.monotonic() - self._stop_at > self.config.drain_s
         if late:
             log.warning("not all queries were answered within %.0f s of draining", self.config.drain_s)
@@ -191,19 +242,29 @@ class Server:
         return max(0, min(int(_POLL_S * 1000), int(left_s * 1000) + 1))
 
     def _receive_burst(self) -> None:
-        """Take some, then ask who is gone, then handle them: see `connections`."""
+        """Take some, then ask who is gone, then handle them: see `clients`."""
         taken: list[tuple[bytes, int, list[bytes]]] = []
         while len(taken) < _BURST and int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
             first = self._socket.recv(zmq.NOBLOCK, copy=False)
-            frames = []
+            peer, fd, frames = first.bytes, first.get(zmq.SRCFD), []
             while self._socket.get(zmq.RCVMORE):
                 frames.append(self._socket.recv())
-            taken.append((first.bytes, first.get(zmq.SRCFD), frames))
-        for peer in self._connections.gone():
+            self._guard.took(peer, fd, len(peer) + sum(map(len, frames)), len(frames) + 1)
+            if self._access is None or self._access.admits(peer, first):
+                taken.append((peer, fd, frames))
+            else:
+                self._guard.expel(peer)
+        for peer in self._clients.gone():
             self.metrics.abandoned.inc(self._work.forget(peer))
         for peer, fd, frames in taken:
-            self._connections.took(fd, peer)
+            self._clients.took(fd, peer)
             self._receive(peer, frames)
+
+    def _close_revoked(self) -> None:
+        """Nothing more is taken from those whose key was revoked, and what they asked is dropped."""
+        for peer in self._access.revoked(self._clients.known) if self._access is not None else ():
+            self.metrics.abandoned.inc(self._work.forget(peer))
+            self._guard.expel(peer)
 
     def _receive(self, peer: bytes, frames: list[bytes]) -> None:
         if len(frames) != 1:
@@ -215,8 +276,9 @@ class Server:
             if isinstance(message, Query):
                 check_query(message)
         except QueryError as error:
-            self._reject(peer, data, str(error))
+            self._reject(peer, data, error)
             return
+        self._clients.welcome(peer)
         match message:
             case Query():
                 self._ask(peer, message, len(data))
@@ -227,12 +289,13 @@ class Server:
                 infos = Infos(id=message.id, protocol=QUERY_PROTOCOL, device=self.config.device, models=models)
                 self._send(peer, "info", encode(infos))
 
-    def _reject(self, peer: bytes, data: bytes, why: str) -> None:
+    def _reject(self, peer: bytes, data: bytes, error: QueryError) -> None:
         number = decode_number(data)
         if number is None:
             self.metrics.unreadable.inc()
         else:
-            self._refuse(peer, Failed(id=number, code="bad_query", why=why[:_WHY_CHARACTERS]))
+            code: FailureCode = "protocol_version" if isinstance(error, QueryVersionError) else "bad_query"
+            self._refuse(peer, Failed(id=number, code=code, why=str(error)[:_WHY_CHARACTERS]))
 
     def _ask(self, peer: bytes, query: Query, size: int) -> None:
         if self.stopping:
@@ -253,6 +316,8 @@ class Server:
 
     def _send(self, peer: bytes, outcome: str, data: bytes) -> None:
         self.metrics.queries.labels(outcome).inc()
+        self._answered += outcome == "answered"
+        self._guard.answered(peer, len(data))
         try:
             self._socket.send_multipart([peer, data], zmq.NOBLOCK)
         except zmq.ZMQError as error:
@@ -274,10 +339,7 @@ class Server:
             self.metrics.model_info.labels(name, model.info.kind, model.info.version).set(1)
         self._shown = models
 
-
-def _check_endpoint(endpoint: str) -> None:
-    if not is_loopback(endpoint):
-        raise ConfigurationError(
-            f"{endpoint} can be reached from other machines, and this server has no keys; bind tcp://127.0.0.1:PORT or "
-            "ipc://PATH, and let planners on other machines come through an ssh tunnel"
-        )
+    def _status_line(self) -> str:
+        versions = ", ".join(f"{name} {model.info.version}" for name, model in sorted(self._shelf.models.items()))
+        words = f"{self._answered} queries answered, {self._work.depth.items} wait; {versions}"
+        return "; ".join((words, *self.health()[0]))

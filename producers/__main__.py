@@ -16,12 +16,14 @@ import tyro
 from rich.console import Console
 from rich.logging import RichHandler
 
+from producers.address import Address
 from producers.display import ProducerDisplay
 from producers.job import Job
-from producers.link import chosen_key
+from producers.link import NAME_VARIABLE, chosen_key
 from producers.simulators import SIMULATORS, Simulator
 from producers.supervisor import Supervisor
 from protocol.errors import ConfigurationError
+from protocol.messages import PROTOCOL_VERSION
 
 INTERRUPTED = 130
 
@@ -38,22 +40,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     simulator = SIMULATORS[words[0]]
     flags = tyro.cli(simulator.flags, prog=f"headrace produce {words[0]}", args=words[1:])
     simulator.check(flags)
-    chosen_key(flags.key)  # a wrong file is said once, not by each worker
+    # A wrong key, or a server that is not announced, is said once, not by each worker.
+    sink = Address(flags.sink, "sink", PROTOCOL_VERSION, chosen_key(flags.key), flags.wait_s)
+    servers = (sink, *simulator.models(flags))
     console = Console(stderr=True)
     if flags.plain or not console.is_terminal:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr)
     else:  # beside a live display only its own console may write
         handler = RichHandler(console=console, show_path=False)
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+    for server in servers:
+        server.wait()
     simulator.prepare(flags)
     return _produce(simulator, flags, console)
 
 
 def _produce(simulator: Simulator, flags: Any, console: Console) -> int:
     host, options, goal = socket.gethostname(), simulator.options_of(flags), simulator.goal(flags)
-    jobs = [
-        Job(flags.sink, f"{host}/{os.getpid()}/{number}", goal, options, flags.nice) for number in range(flags.workers)
-    ]
+    name = os.environ.get(NAME_VARIABLE) or f"{host}/{os.getpid()}"
+    jobs = [Job(flags.sink, f"{name}/{number}", goal, options, flags.nice) for number in range(flags.workers)]
     supervisor = Supervisor(simulator.entry, jobs)
     _stop_on_signals(supervisor)
     with ProducerDisplay(supervisor, flags.stream_name, console, live=not flags.plain) as display:

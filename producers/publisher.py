@@ -27,12 +27,13 @@ from pathlib import Path
 
 import zmq
 
+from producers.address import WAIT_S, Address
 from producers.episode import Episode
-from producers.link import Link, chosen_key
+from producers.link import NAME_VARIABLE, Link, chosen_key
 from protocol.checksum import Buffer
 from protocol.errors import ConfigurationError, HeadraceError, ProtocolError, RefusedError
 from protocol.jpeg import DEFAULT_QUALITY
-from protocol.messages import End, Goal, Producer, decode_from_sink, encode
+from protocol.messages import PROTOCOL_VERSION, End, Goal, Producer, decode_from_sink, encode
 from protocol.producer_delivery import Event, ProducerDelivery
 from protocol.spec import StreamSpec
 
@@ -47,11 +48,12 @@ _MAX_GARBLED = 3
 
 @dataclass(frozen=True)
 class PublisherConfig:
-    """name: shown to people; default host:pid. jpeg_quality: 1 to 100, for images given as arrays.
+    """name: shown to people; default: HEADRACE_NAME, or host:pid. jpeg_quality: 1 to 100, for images given as arrays.
 
     hang_s: an episode to which nothing was added for this long [s] is taken for hung, and its index goes to others.
     max_ahead_bytes, max_ahead_episodes: a new lease waits while more than this is unacknowledged.
     key: file of `headrace keys new KEYS --client NAME`, for a sink with keys; default: what HEADRACE_KEY names, if set.
+    wait_s: how long a file is waited for in which the sink says where it is [s]; 0: not at all.
     """
 
     name: str = ""
@@ -60,6 +62,7 @@ class PublisherConfig:
     max_ahead_bytes: int = 128 << 20
     max_ahead_episodes: int = 8
     key: Path | None = None
+    wait_s: float = WAIT_S
 
 
 class Publisher:
@@ -75,6 +78,7 @@ class Publisher:
     ) -> None:
         """Connects in the background; a sink that is not there yet is waited for.
 
+        endpoint: tcp://HOST:PORT, ipc://PATH, or the path of the file that `headrace sink --announce` writes.
         on_event: called in the publisher's thread with each `Event` (committed, notice, drain, …), for displays.
         Raises SpecError, ConfigurationError.
         """
@@ -83,7 +87,7 @@ class Publisher:
         self.config = config or PublisherConfig()
         self.waited_s = 0.0  # the user's thread waited for the sink this long [s]
         self.committed = 0
-        name = self.config.name or f"{socket.gethostname()}:{os.getpid()}"
+        name = self.config.name or os.environ.get(NAME_VARIABLE) or f"{socket.gethostname()}:{os.getpid()}"
         me = Producer(name[:64], socket.gethostname()[:255], os.getpid())
         self._machine = ProducerDelivery(me, spec, goal, time.monotonic(), lambda: secrets.randbits(62))
         self._on_event = on_event
@@ -97,7 +101,8 @@ class Publisher:
         key = chosen_key(self.config.key)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
-            self._link = Link(endpoint, key, self._wake)
+            address = Address(endpoint, "sink", PROTOCOL_VERSION, key, self.config.wait_s)
+            self._link = Link(address, key, self._wake)
         except ConfigurationError:
             os.close(self._wake)
             raise
@@ -241,7 +246,7 @@ class Publisher:
                 self._changed.wait(_CHECK_S)
                 if time.monotonic() - said > _SAY_AGAIN_S and not self._machine.ready:
                     said = time.monotonic()
-                    why = self._link.reason or "still trying"
+                    why = self._link.address.reason or self._link.reason or "still trying"
                     log.warning("no answer from a sink at %s for %.0f s; %s", self.endpoint, said - began, why)
         finally:
             self.waited_s += time.monotonic() - began
@@ -278,6 +283,10 @@ class Publisher:
                 self._receive_all()
             self._notice_hang()
             if self._machine.tick(time.monotonic()):
+                self._link.renew()
+            elif not self._machine.ready and self._link.moved():
+                log.info("the sink is elsewhere now, as %s says", self.endpoint)
+                self._machine.break_session(time.monotonic())
                 self._link.renew()
             for part in self._machine.take_outgoing():
                 try:

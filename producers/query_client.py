@@ -6,6 +6,7 @@ number of its query, so one that comes late is dropped and never taken for anoth
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,12 +17,15 @@ from types import TracebackType
 import msgspec
 import zmq
 
+from producers.address import WAIT_S, Address
+from producers.handshake import HandshakeWatch, secure
 from producers.link import chosen_key
 from protocol.errors import ConfigurationError, HeadraceError
 from protocol.keys import ClientKey
 from protocol.namo.queries import (
     MAX_DEADLINE_S,
     MAX_QUERY_BYTES,
+    QUERY_PROTOCOL,
     Answer,
     Cancel,
     Failed,
@@ -33,6 +37,8 @@ from protocol.namo.queries import (
     decode_from_server,
     encode,
 )
+
+log = logging.getLogger("headrace.queries")
 
 # An answer: at most as many goals as a query may ask for.
 _MAX_ANSWER_BYTES = 16 << 20
@@ -58,12 +64,14 @@ class NoAnswerError(HeadraceError):
 class QueryClientConfig:
     """deadline_s: for each `ask`, with its second try. backoff_s: how long a server is left alone that did not answer.
 
-    key: file of a client's key, for a server that wants one. HEADRACE_KEY is not looked at: it is the key for a sink.
+    key: file of a client's key, for a server that wants one. HEADRACE_KEY is not looked at here.
+    wait_s: how long a file is waited for in which a server says where it is [s].
     """
 
     deadline_s: float = 1.0
     backoff_s: float = 5.0
     key: Path | None = None
+    wait_s: float = WAIT_S
 
 
 @dataclass
@@ -80,16 +88,28 @@ class QueryStats:
 
 @dataclass
 class _Server:
-    endpoint: str
+    """endpoint: where `socket` goes; None while the server has not said where it is."""
+
+    address: Address
+    handshake: HandshakeWatch
+    endpoint: str | None
     socket: zmq.Socket[bytes]
     rests_until: float = float("-inf")
+    look: bool = False  # it did not answer: is it elsewhere now?
+
+    @property
+    def name(self) -> str:
+        return self.endpoint or self.address.text
 
 
 class QueryClient:
     """For one thread of one process. `with` closes it."""
 
     def __init__(self, endpoints: Sequence[str], config: QueryClientConfig | None = None) -> None:
-        """Connects in the background; the first endpoint is asked first. Raises ConfigurationError."""
+        """Connects in the background; the first endpoint is asked first. Raises ConfigurationError.
+
+        endpoints: or paths of files that `headrace infer --announce` writes.
+        """
         self.config = config or QueryClientConfig()
         self.stats = QueryStats()
         if not endpoints or not 0 < self.config.deadline_s <= MAX_DEADLINE_S:
@@ -97,13 +117,16 @@ class QueryClient:
                 f"expected at least one endpoint and a deadline of at most {MAX_DEADLINE_S:g} s, "
                 f"found {list(endpoints)} and {self.config.deadline_s} s"
             )
-        key = None if self.config.key is None else chosen_key(self.config.key)
+        self._key = None if self.config.key is None else chosen_key(self.config.key)
         self._numbers = 0
         self._context = zmq.Context()
         self._servers: list[_Server] = []
         try:
-            for endpoint in endpoints:
-                self._servers.append(_Server(endpoint, _connected(self._context, endpoint, key)))
+            for text in endpoints:
+                address = Address(text, "inference", QUERY_PROTOCOL, self._key, self.config.wait_s)
+                endpoint, handshake = address.find(), HandshakeWatch("inference", self._key)
+                made = _connected(self._context, endpoint, self._key, handshake)
+                self._servers.append(_Server(address, handshake, endpoint, made))
         except ConfigurationError:
             self.close()
             raise
@@ -117,12 +140,16 @@ class QueryClient:
     def close(self) -> None:
         """Nothing is waited for."""
         for server in self._servers:
+            server.handshake.leave()
             server.socket.close(linger=0)
         self._servers = []
         self._context.term()
 
     def ask(self, query: Query) -> Answer:
-        """The answer to a query, whose id and deadline are set here. Raises NoAnswerError, within the deadline."""
+        """The answer to a query, whose id and deadline are set here. Raises NoAnswerError, within the deadline.
+
+        Raises ConfigurationError for a server that speaks another version, or that this client must not ask.
+        """
         began = time.monotonic()
         self.stats.asked += 1
         try:
@@ -142,7 +169,7 @@ class QueryClient:
             raise NoAnswerError("bad_query", str(error)) from error
         awake = [server for server in self._servers if server.rests_until <= time.monotonic()]
         if not awake:
-            endpoints = ", ".join(server.endpoint for server in self._servers)
+            endpoints = ", ".join(server.name for server in self._servers)
             raise NoAnswerError("unreachable", f"{endpoints} did not answer and will be tried again later")
         first, *others = awake
         if not others:
@@ -162,12 +189,13 @@ class QueryClient:
         try:
             return self._exchange(server, query, number, deadline)
         except zmq.ZMQError as error:
-            failed = NoAnswerError("unreachable", f"{server.endpoint}: {error.strerror}")
+            failed = NoAnswerError("unreachable", f"{server.name}: {error.strerror}")
             cause: Exception = error
         except NoAnswerError as error:
             failed, cause = error, error
         if failed.code in _BACKS_OFF:
-            server.rests_until = time.monotonic() + self.config.backoff_s
+            self._why_not(server)
+            server.rests_until, server.look = time.monotonic() + self.config.backoff_s, True
             self._cancel(server, number)
         raise failed from cause
 
@@ -183,10 +211,12 @@ class QueryClient:
         if len(data) > MAX_QUERY_BYTES:
             why = f"the scene is too big: a query has at most {MAX_QUERY_BYTES} bytes, found {len(data)}"
             raise NoAnswerError("bad_query", why)
+        self._follow(server)
         self._drop_late(server)
         # A socket that is not connected takes nothing (IMMEDIATE), so nothing is asked that waits for a server.
         if not server.socket.poll(_milliseconds(deadline), zmq.POLLOUT):
-            raise NoAnswerError("unreachable", f"no connection to {server.endpoint} within the deadline")
+            why = self._why_not(server) or f"no connection to {server.name} within the deadline"
+            raise NoAnswerError("unreachable", why)
         server.socket.send(data, zmq.NOBLOCK)
         return self._wait(server, asked, deadline)
 
@@ -196,12 +226,36 @@ class QueryClient:
             try:
                 message = decode_from_server(data)
             except QueryError as error:
-                raise NoAnswerError("bad_answer", f"{server.endpoint}: {error}") from error
+                raise NoAnswerError("bad_answer", f"{server.name}: {error}") from error
             if message.id != asked.id:
                 self.stats.late += 1
                 continue
-            return _checked(asked, message, server.endpoint)
-        raise NoAnswerError("unreachable", f"{server.endpoint} did not answer within the deadline")
+            server.handshake.note_welcome()
+            return _checked(asked, message, server.name)
+        raise NoAnswerError("unreachable", f"{server.name} did not answer within the deadline")
+
+    def _follow(self, server: _Server) -> None:
+        """Go where the server is now, if it did not answer or has not said before where it is."""
+        if not (server.look or server.endpoint is None):
+            return
+        found = server.address.find()
+        server.look = False
+        if found is None:
+            server.look = True
+            raise NoAnswerError("unreachable", server.address.reason)
+        if found != server.endpoint or server.handshake.reason:  # libzmq does not try again where it was refused
+            server.handshake.leave()
+            server.socket.close(linger=0)
+            server.socket, server.endpoint = _connected(self._context, found, self._key, server.handshake), found
+
+    def _why_not(self, server: _Server) -> str:
+        """Why the server does not let us in; empty if it does, or we do not know. Said once."""
+        before = server.handshake.reason
+        server.handshake.look(server.endpoint)
+        reason = server.handshake.reason
+        if reason and reason != before:
+            log.warning("%s", reason)
+        return reason
 
     def _drop_late(self, server: _Server) -> None:
         while server.socket.poll(0):
@@ -215,6 +269,8 @@ class QueryClient:
 
 
 def _checked(asked: Query, message: Answer | Failed | Infos, endpoint: str) -> Answer:
+    if isinstance(message, Failed) and message.code == "protocol_version":
+        raise ConfigurationError(f"{endpoint}: {message.why}")
     if isinstance(message, Failed):
         raise NoAnswerError(message.code, f"{endpoint}: {message.why}")
     if not isinstance(message, Answer):
@@ -230,7 +286,9 @@ def _milliseconds(deadline: float) -> int:
     return max(int((deadline - time.monotonic()) * 1000), 0)
 
 
-def _connected(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, key: ClientKey | None) -> zmq.Socket[bytes]:
+def _connected(
+    context: zmq.Context[zmq.Socket[bytes]], endpoint: str | None, key: ClientKey | None, handshake: HandshakeWatch
+) -> zmq.Socket[bytes]:
     made = context.socket(zmq.DEALER)
     made.set(zmq.IMMEDIATE, 1)
     made.set(zmq.LINGER, 0)
@@ -239,13 +297,13 @@ def _connected(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, key: Clie
     made.set(zmq.HEARTBEAT_TIMEOUT, 6_000)
     made.set(zmq.RECONNECT_IVL, 50)
     made.set(zmq.RECONNECT_IVL_MAX, 1_000)
-    if key is not None:
-        made.set(zmq.CURVE_PUBLICKEY, key.public.encode())
-        made.set(zmq.CURVE_SECRETKEY, key.secret.encode())
-        made.set(zmq.CURVE_SERVERKEY, key.sink.encode())
+    secure(made, key)
+    handshake.watch(made)
     try:
-        made.connect(endpoint)
+        if endpoint is not None:
+            made.connect(endpoint)
     except zmq.ZMQError as error:
+        handshake.leave()
         made.close()
         raise ConfigurationError(
             f"cannot connect to {endpoint!r}: {error.strerror}; expected e.g. tcp://127.0.0.1:5556"

@@ -8,21 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from producers.address import WAIT_S, Address
+from producers.link import chosen_key
 from producers.namo import entry as namo_entry
 from producers.namo import flags as namo_flags
 from producers.namo.flags import NamoOptions
+from producers.namo.models import inference_key_file
 from producers.robosuite import entry as robosuite_entry
 from producers.robosuite import graphics
 from producers.robosuite.options import RobosuiteOptions
 from producers.supervisor import Entry
 from protocol.errors import ConfigurationError
 from protocol.messages import Goal
+from protocol.namo.queries import QUERY_PROTOCOL
 
 
 @dataclass(frozen=True)
 class RobosuiteFlags(RobosuiteOptions):
     __doc__ = RobosuiteOptions.__doc__
 
+    wait_s: float = WAIT_S
+    """How long a file is waited for in which a server says where it is [s]; 0: it must be there."""
     plain: bool = False
     """Print a line every 10 s, not a live display."""
     json: Path | None = None
@@ -33,6 +39,8 @@ class RobosuiteFlags(RobosuiteOptions):
 class NamoFlags(NamoOptions):
     __doc__ = NamoOptions.__doc__
 
+    wait_s: float = WAIT_S
+    """How long a file is waited for in which a server says where it is [s]; 0: it must be there."""
     plain: bool = False
     """Print a line every 10 s, not a live display."""
     json: Path | None = None
@@ -44,6 +52,7 @@ class Simulator:
     """flags: what the command takes. options: the part of it that workers get. check: raises ConfigurationError.
 
     goal: what the sink is told to hand out. prepare: sets what worker processes need in their environment.
+    models: where the inference servers are that workers ask.
     """
 
     flags: type[Any]
@@ -52,6 +61,7 @@ class Simulator:
     goal: Callable[[Any], Goal]
     entry: Entry
     prepare: Callable[[Any], None]
+    models: Callable[[Any], tuple[Address, ...]]
 
     def options_of(self, flags: Any) -> Any:
         """The workers' part of the flags."""
@@ -79,6 +89,14 @@ def _namo_goal(options: NamoOptions) -> Goal:
     return collection_goal(options)
 
 
+def _namo_models(flags: NamoFlags) -> tuple[Address, ...]:
+    if not flags.uses_models:
+        return ()
+    file = inference_key_file(flags)
+    key = None if file is None else chosen_key(file)
+    return tuple(Address(text, "inference", QUERY_PROTOCOL, key, flags.wait_s) for text in flags.inference)
+
+
 def _one_thread_each(_: NamoOptions) -> None:
     # Workers are one core each; numpy's own threads would only take turns with them.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -93,6 +111,7 @@ SIMULATORS: Mapping[str, Simulator] = {
         goal=lambda options: options.goal,
         entry=robosuite_entry.run,
         prepare=_choose_graphics,
+        models=lambda _: (),
     ),
     "namo": Simulator(
         flags=NamoFlags,
@@ -101,5 +120,6 @@ SIMULATORS: Mapping[str, Simulator] = {
         goal=_namo_goal,
         entry=namo_entry.run,
         prepare=_one_thread_each,
+        models=_namo_models,
     ),
 }

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import tyro
 
+from daemon.announce import announce_of
+from daemon.connections import ConnectionLimits
+from daemon.open_files import allow_files
 from protocol.errors import ConfigurationError, HeadraceError
 from protocol.sink_delivery import DeliveryConfig
-from sink.connections import ConnectionLimits
 from sink.daemon import Sink, SinkConfig
 from sink.disk import Disk
-from sink.resources import allow_files, plan_memory
+from sink.resources import files_needed, plan_memory
 
 log = logging.getLogger("headrace.sink")
 
@@ -32,6 +34,12 @@ class SinkFlags:
     """Endpoint for producers: tcp://HOST:PORT or ipc://PATH; one that other machines can reach needs --keys."""
     keys: Path | None = None
     """Directory of `headrace keys`: connections are encrypted, and only the keys that it allows come in."""
+    announce: Path | None = None
+    """File in which producers on other machines find this sink, on a file system that they share: written once it is
+    ready. They take its path in place of an endpoint."""
+    advertise: str | None = None
+    """Host that is announced, if it is not the one of --bind. For tcp://0.0.0.0:PORT the default is this machine's full
+    name, or where other machines cannot know that name, its address."""
     http: str | None = "127.0.0.1:9464"
     """HOST:PORT of /metrics, /healthz and /status; None for no HTTP."""
     memory_mib: int = 256
@@ -98,7 +106,11 @@ def _config(flags: SinkFlags) -> SinkConfig:
     if not 1.0 <= flags.lease_s <= 3600:
         raise ConfigurationError(f"--lease-s {flags.lease_s}: expected 1 to 3600 seconds")
     plan = plan_memory(flags.memory_mib, flags.max_producers, flags.max_connections)
-    allow_files(plan.connections, flags.max_streams)
+    allow_files(
+        files_needed(plan.connections, flags.max_streams),
+        f"{plan.connections} connections and {flags.max_streams} streams",
+        "lower --max-producers, --max-connections or --max-streams",
+    )
     heartbeat_s = min(1.0, flags.lease_s / 4)
     delivery = DeliveryConfig(
         credit_bytes=plan.credit_bytes,
@@ -111,7 +123,17 @@ def _config(flags: SinkFlags) -> SinkConfig:
     )
     quota = None if flags.quota_mib is None else flags.quota_mib << 20
     limits = ConnectionLimits(plan.connections, flags.memory_mib << 20)
-    return SinkConfig(flags.data, flags.bind, flags.http, flags.shard_mib << 20, delivery, flags.keys, limits, quota)
+    return SinkConfig(
+        flags.data,
+        flags.bind,
+        flags.http,
+        flags.shard_mib << 20,
+        delivery,
+        flags.keys,
+        limits,
+        quota,
+        announce_of(flags.announce, flags.advertise),
+    )
 
 
 if __name__ == "__main__":

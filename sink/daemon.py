@@ -17,6 +17,14 @@ from typing import Any
 
 import zmq
 
+from daemon.access import Access
+from daemon.announce import Announce, Announcer
+from daemon.connections import ConnectionGuard, ConnectionLimits
+from daemon.endpoint import check_endpoint
+from daemon.http import HttpServer
+from daemon.keep_alive import keep_alive
+from daemon.limited_log import LimitedLog
+from daemon.notify import ServiceNotifier
 from protocol.endpoint import check_http, parse_address
 from protocol.errors import ConfigurationError, DatasetError, ProtocolError
 from protocol.messages import (
@@ -31,16 +39,10 @@ from protocol.messages import (
 from protocol.orders import Append, Finish, Keep, OpenStream, Order
 from protocol.sink_delivery import DeliveryConfig, SinkDelivery
 from protocol.spec import MAX_FRAME_BYTES
-from sink.access import Access
-from sink.connections import ConnectionGuard, ConnectionLimits
 from sink.dataset import dataset_uuid, streams_on_disk
 from sink.disk import Disk
-from sink.endpoint import check_endpoint
-from sink.http import HttpServer
-from sink.limited_log import LimitedLog
 from sink.lock import DirectoryLock
 from sink.metrics import Metrics
-from sink.notify import ServiceNotifier
 from sink.quota import Quota
 from sink.reports import (
     CommitDone,
@@ -77,6 +79,7 @@ class SinkConfig:
     keys: directory of `headrace keys`; None for anyone who reaches the endpoint.
     connections: how many, and what they may keep in memory that the sink has not taken.
     quota_bytes: disk that the directory may take; None: all that is free.
+    announce: a file that tells clients where the sink is, or None.
     """
 
     data: Path
@@ -87,6 +90,7 @@ class SinkConfig:
     keys: Path | None = None
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     quota_bytes: int | None = None
+    announce: Announce | None = None
 
 
 class Sink:
@@ -94,7 +98,7 @@ class Sink:
 
     def __init__(self, config: SinkConfig, disk: Disk | None = None) -> None:
         """Lock, recover, bind. disk: in place of the real one. Raises ConfigurationError, DatasetError."""
-        check_endpoint(config.bind, has_keys=config.keys is not None)
+        check_endpoint(config.bind, has_keys=config.keys is not None, anyone="write to the dataset")
         if config.http:
             parse_address(config.http)
             check_http(config.http)
@@ -102,6 +106,7 @@ class Sink:
         self.metrics = Metrics()
         self.metrics.credit.set(config.delivery.credit_bytes)
         self._access = Access(config.keys, self.metrics.rejected) if config.keys else None
+        self._announcer = self._announcer_for(config.announce)
         self._log = LimitedLog(log)  # for what strangers cause
         self._stop_at: float | None = None
         self._notifier = ServiceNotifier(os.environ)
@@ -123,7 +128,7 @@ class Sink:
                 undo.callback(self._access.start(context).close)
             self._socket = context.socket(zmq.ROUTER)
             undo.callback(self._socket.close)
-            self._connections = ConnectionGuard(self._socket, config.connections, self.metrics)
+            self._connections = ConnectionGuard(self._socket, config.connections, self.metrics.guard)
             undo.callback(self._connections.close)
             self._bind()
             if config.bind.startswith("ipc://"):
@@ -131,7 +136,7 @@ class Sink:
             lock.say(self.endpoint)
             self.http_address: str | None = None
             if config.http:
-                http = HttpServer(config.http, self.metrics.registry, lambda: self.board.latest)
+                http = HttpServer(config.http, self.metrics.registry, self.board.health, lambda: self.board.latest)
                 undo.callback(http.close)
                 self.http_address = http.address
             self._undo = undo.pop_all()
@@ -154,6 +159,8 @@ class Sink:
         next_tick = 0.0
         try:
             self._notifier.ready(f"ready, producers at {self.endpoint}")
+            if self._announcer is not None:
+                self._announcer.ready(self.endpoint, self.http_address)
             while not self._drained():
                 self._notifier.alive(time.monotonic())
                 ready = dict(poller.poll(100))
@@ -170,10 +177,18 @@ class Sink:
                     self._refresh(now)
                 self._send_all()
             self._finish()
+            if self._announcer is not None:
+                self._announcer.stopped()
         finally:
             self._undo.close()
 
     # --- starting and stopping --------------------------------------------------------------------------------
+
+    def _announcer_for(self, asked: Announce | None) -> Announcer | None:
+        if asked is None:
+            return None
+        public_key = self._access.public_key if self._access is not None else None
+        return Announcer(asked, "sink", self.config.bind, PROTOCOL_VERSION, public_key)
 
     def _recover(self) -> None:
         """Open every stream that is on disk before the first producer is heard."""
@@ -201,12 +216,7 @@ class Sink:
         socket.set(zmq.RCVHWM, 256)
         socket.set(zmq.SNDHWM, 10_000)
         socket.set(zmq.BACKLOG, 1024)
-        # Not libzmq's heartbeats: they abort the process when a connection breaks that a HANDOVER had left behind.
-        socket.set(zmq.TCP_KEEPALIVE, 1)
-        socket.set(zmq.TCP_KEEPALIVE_IDLE, 15)
-        socket.set(zmq.TCP_KEEPALIVE_INTVL, 5)
-        socket.set(zmq.TCP_KEEPALIVE_CNT, 3)
-        socket.set(zmq.TCP_MAXRT, 30_000)
+        keep_alive(socket)
         if self._access is not None:
             self._access.secure(socket)
         try:

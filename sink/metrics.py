@@ -6,6 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from daemon.connections import ConnectionMetrics
+
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
@@ -24,9 +26,11 @@ class Metrics:
         self.rejected = self._counter("rejected", "Connections and messages that the keys do not allow", ["reason"])
         self.messages = self._counter("messages", "Messages received", ["type"])
         self.unreachable = self._counter("unreachable", "Messages to producers that were gone", [])
-        self.cut = self._counter("connections_cut", "Connections that were cut off", ["reason"])
-        self.connections = self._gauge("connections", "Open connections of producers", [])
-        self.guard_late = self._counter("guard_late", "Times that nobody watched the connections for 50 ms or more", [])
+        self.guard = ConnectionMetrics(
+            open=self._gauge("connections", "Open connections of producers", []),
+            cut=self._counter("connections_cut", "Connections that were cut off", ["reason"]),
+            late=self._counter("guard_late", "Times that nobody watched the connections for 50 ms or more", []),
+        )
         self.producers = self._gauge("producers", "Producers with an open session", [])
         self.leases = self._gauge("leases", "Indices leased out", ["stream"])
         self.in_flight = self._gauge("in_flight_bytes", "Payload bytes in memory", [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from dataclasses import dataclass
 
 from protocol.errors import ConfigurationError
@@ -45,14 +44,6 @@ def plan_memory(memory_mib: int, producers: int, connections: int | None) -> Mem
     return MemoryPlan(credit, connections)
 
 
-def allow_files(connections: int, streams: int) -> None:
-    """Raise this process' limit of open files as far as needed. Raises ConfigurationError if that is not allowed."""
-    needed = connections + FILES_A_STREAM * streams + SPARE_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        if hard not in (resource.RLIM_INFINITY,) and hard < needed:
-            raise ConfigurationError(
-                f"{connections} connections and {streams} streams need {needed} open files and this process may have "
-                f"{hard}; raise `ulimit -n`, or lower --max-producers, --max-connections or --max-streams"
-            )
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+def files_needed(connections: int, streams: int) -> int:
+    """Open files that a sink may have at once."""
+    return connections + FILES_A_STREAM * streams + SPARE_FILES

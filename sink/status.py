@@ -71,6 +71,11 @@ class StatusBoard:
         words = f"{episodes} episodes, {rate:.1f} MB/s, {len(self.latest['producers'])} producers"
         return "; ".join((words, *self.latest["problems"]))
 
+    def health(self) -> tuple[list[str], list[str]]:
+        """Problems and warnings of the latest snapshot, a sentence each."""
+        latest = self.latest
+        return latest["problems"], latest["warnings"]
+
     def refresh(self, now: float, delivery: SinkDelivery) -> None:
         """Make a new snapshot; called by the sink's own thread."""
         problems = [f"stream {name}: {totals.waits}" for name, totals in self.streams.items() if totals.waits]

@@ -24,7 +24,7 @@ class NamoOptions:
     """Plan pushes in scenes with movable obstacles until the robot's goal opens, and publish every search to a sink."""
 
     sink: str = "tcp://127.0.0.1:5555"
-    """Endpoint of the sink."""
+    """Endpoint of the sink, or the path of the file that it writes with --announce."""
     key: Path | None = None
     """Key file that the operator of a sink with keys gave you; by default the one that HEADRACE_KEY names, if set."""
     workers: int = 2
@@ -67,9 +67,10 @@ class NamoOptions:
     """Targets of --goal-strategy random turn as the original's did: by the angle of the direction they are moved in."""
 
     inference: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Inference server for the ml strategies, e.g. tcp://127.0.0.1:5556; give it again for one to ask if that fails."""
+    """Inference server for the ml strategies, e.g. tcp://127.0.0.1:5556, or the path of the file that it writes with
+    --announce; give it again for one to ask if that fails."""
     inference_key: Path | None = None
-    """Key file for an inference server that wants one. HEADRACE_KEY is for the sink only."""
+    """Key file for the inference servers; by default that for the sink, and `none` for servers without keys."""
     ml_deadline: float = 1.0
     """How long one answer is waited for [s]."""
     ml_object_model: str | None = None

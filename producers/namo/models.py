@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from producers.link import key_file
 from producers.namo.flags import NamoOptions
 from producers.query_client import QueryClient, QueryClientConfig
 from protocol.errors import ConfigurationError
 from protocol.namo.queries import Answer, Query
+
+# In place of a file: the inference servers have no keys, though the sink has.
+_NO_KEY = Path("none")
+
+
+def inference_key_file(options: NamoOptions) -> Path | None:
+    """The key for the servers of `--inference`; None for none."""
+    if options.inference_key == _NO_KEY:
+        return None
+    return key_file(options.inference_key or options.key)
 
 
 class Models:
@@ -14,7 +27,7 @@ class Models:
     def __init__(self, options: NamoOptions) -> None:
         """Connects in the background. Raises ConfigurationError."""
         self._device = options.ml_device
-        config = QueryClientConfig(deadline_s=options.ml_deadline, key=options.inference_key)
+        config = QueryClientConfig(deadline_s=options.ml_deadline, key=inference_key_file(options))
         self._client = QueryClient(options.inference, config)
 
     def ask(self, query: Query) -> Answer:

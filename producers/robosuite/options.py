@@ -14,7 +14,7 @@ class RobosuiteOptions:
     """Simulate a robosuite task with the scripted policy, render what succeeded, and publish it to a sink."""
 
     sink: str = "tcp://127.0.0.1:5555"
-    """Endpoint of the sink."""
+    """Endpoint of the sink, or the path of the file that it writes with --announce."""
     key: Path | None = None
     """Key file that the operator of a sink with keys gave you; by default the one that HEADRACE_KEY names, if set."""
     env: Literal["PickPlaceCan", "PickPlaceMilk", "PickPlaceBread", "PickPlaceCereal", "Lift"] = "PickPlaceCan"

@@ -24,7 +24,9 @@ MAX_DEADLINE_S = 600.0
 PRIORITIES = 4  # 0 goes first
 
 Op = Literal["rank_objects", "sample_goals", "rank_and_sample"]
-FailureCode = Literal["busy", "expired", "bad_query", "unknown_model", "wrong_model", "model_failed", "draining"]
+FailureCode = Literal[
+    "busy", "expired", "bad_query", "unknown_model", "wrong_model", "model_failed", "draining", "protocol_version"
+]
 Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=2000)]
 ModelName = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -33,6 +35,10 @@ Pose = tuple[Metres, Metres, Metres]
 
 class QueryError(HeadraceError):
     """A query, or an answer, that cannot be what it says it is."""
+
+
+class QueryVersionError(QueryError):
+    """A query of another version of this protocol."""
 
 
 class _Message(msgspec.Struct, frozen=True, tag_field="type", kw_only=True, forbid_unknown_fields=True):
@@ -48,6 +54,7 @@ class Query(_Message, tag="query", frozen=True, kw_only=True):
     object_model, goal_model: names on the server; needed as the op says. samples: drawn from the model. goals: the most
     that are wanted for each object. objects: for `rank_and_sample`, for how many of the best objects goals are wanted.
     deadline_s: from now, on the client's clock; the server drops the query when it is over. priority: 0 goes first.
+    protocol: in every version, so that a server can tell a planner of any.
     """
 
     op: Op
@@ -66,6 +73,7 @@ class Query(_Message, tag="query", frozen=True, kw_only=True):
     seed: Number = 0
     deadline_s: Annotated[float, Meta(gt=0, le=MAX_DEADLINE_S)] = 1.0
     priority: Annotated[int, Meta(ge=0, lt=PRIORITIES)] = 1
+    protocol: Annotated[int, Meta(ge=0, le=2**31 - 1)] = QUERY_PROTOCOL
 
     @property
     def state(self) -> State:
@@ -155,10 +163,15 @@ class _Envelope(msgspec.Struct):
     id: Number
 
 
+class _Version(msgspec.Struct):
+    protocol: int = QUERY_PROTOCOL
+
+
 _encoder = msgspec.msgpack.Encoder()
 _from_client = msgspec.msgpack.Decoder(FromClient)
 _from_server = msgspec.msgpack.Decoder(FromServer)
 _envelope = msgspec.msgpack.Decoder(_Envelope)
+_version = msgspec.msgpack.Decoder(_Version)
 
 
 def encode(message: FromClient | FromServer) -> bytes:
@@ -167,14 +180,30 @@ def encode(message: FromClient | FromServer) -> bytes:
 
 
 def decode_from_client(data: bytes) -> FromClient:
-    """Raises QueryError."""
+    """Raises QueryError, and QueryVersionError also for what cannot be decoded, if it says its version."""
     if len(data) > MAX_QUERY_BYTES:
         raise QueryError(f"a query has at most {MAX_QUERY_BYTES} bytes, found {len(data)}")
     try:
         query: FromClient = _from_client.decode(data)
     except (msgspec.DecodeError, ValueError) as error:
+        _check_version(_version_of(data))
         raise QueryError(f"not a query: {error}") from error
+    _check_version(query.protocol if isinstance(query, Query) else QUERY_PROTOCOL)
     return query
+
+
+def _version_of(data: bytes) -> int:
+    try:
+        return _version.decode(data).protocol
+    except (msgspec.DecodeError, ValueError):
+        return QUERY_PROTOCOL  # it says nothing of another
+
+
+def _check_version(found: int) -> None:
+    if found != QUERY_PROTOCOL:
+        raise QueryVersionError(
+            f"the server speaks version {QUERY_PROTOCOL} of queries, the planner {found}; install the same release"
+        )
 
 
 def decode_number(data: bytes) -> int | None:

@@ -234,9 +234,21 @@ def test_bad_answers_are_not_followed(say: Callable[[Query], bytes | FromServer]
 def test_what_is_no_endpoint_is_an_error_at_once() -> None:
     for endpoints in ([], ["nowhere"], ["tcp://127.0.0.1:5556", "tcp://x"]):
         with pytest.raises(ConfigurationError):
-            QueryClient(endpoints)
+            QueryClient(endpoints, QueryClientConfig(wait_s=0))
     with pytest.raises(ConfigurationError, match="key file"):
         QueryClient(["tcp://127.0.0.1:5556"], QueryClientConfig(key=Path("nowhere.key")))
+
+
+def test_a_server_of_another_version_is_an_error() -> None:
+    def reply(asked: Query) -> list[bytes | FromServer]:
+        return [Failed(id=asked.id, code="protocol_version", why="version 7 here, 1 there")]
+
+    with (
+        scripted(reply) as endpoint,
+        QueryClient([endpoint], CONFIG) as client,
+        pytest.raises(ConfigurationError, match="version 7 here, 1 there"),
+    ):
+        client.ask(query(1))
 
 
 def test_the_server_is_told_that_nobody_waits_any_more(run_server: RunServer, source: SmallSource) -> None:

@@ -100,6 +100,8 @@ def test_models_are_warm_before_anyone_is_heard(run_server: RunServer, source: S
         ({"in_the_way": ("nobody",) * 5000}, "bad_query", "in_the_way"),
         ({"samples": 10**6}, "bad_query", "samples"),
         ({"deadline_s": -1.0}, "bad_query", "deadline_s"),
+        ({"protocol": 7}, "protocol_version", "version 1 of queries, the planner 7; install the same release"),
+        ({"protocol": 7, "op": "dance"}, "protocol_version", "the planner 7"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_with_a_reason(
@@ -373,7 +375,7 @@ def test_metrics_are_what_happened(run_server: RunServer) -> None:
 
 @pytest.mark.parametrize("bind", ["tcp://0.0.0.0:0", "tcp://192.0.2.1:5556", "tcp://*:5556"])
 def test_addresses_that_others_can_reach_are_refused(source: SmallSource, bind: str) -> None:
-    with pytest.raises(ConfigurationError, match="can be reached from other machines, and this server has no keys"):
+    with pytest.raises(ConfigurationError, match="without keys anyone could ask its models"):
         Server(source, ServerConfig(bind=bind))
     with pytest.raises(ConfigurationError, match="HTTP has no keys"):
         Server(source, ServerConfig(bind="tcp://127.0.0.1:0", http="0.0.0.0:0"))

@@ -21,6 +21,8 @@ import pytest
 import zmq
 from msgspec import inspect
 
+from daemon import connections
+from daemon.connections import ConnectionLimits
 from deploy import key_files
 from producers.publisher import Publisher
 from protocol import jpeg, layout, lease_book, messages, sink_delivery
@@ -46,9 +48,8 @@ from protocol.spec import (
     Column,
     StreamSpec,
 )
-from sink import connections, daemon, shard_file, writer
+from sink import daemon, shard_file, writer
 from sink.__main__ import SinkFlags
-from sink.connections import ConnectionLimits
 from sink.daemon import Sink, SinkConfig
 from sink.dataset import dataset_uuid
 from sink.disk import Disk

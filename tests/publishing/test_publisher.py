@@ -500,11 +500,11 @@ def test_a_garbled_message_costs_a_session_and_many_stop_the_producer(scripted: 
                 list(leases)
 
 
-@pytest.mark.parametrize("endpoint", ["nonsense", "tcp://", "tcp://127.0.0.1", "smoke://signals"])
+@pytest.mark.parametrize("endpoint", ["nonsense", "127.0.0.1:5555", "tcp://", "tcp://127.0.0.1", "smoke://signals"])
 def test_an_endpoint_that_is_none_is_named(endpoint: str, no_leaks: None) -> None:
     del no_leaks
-    with pytest.raises(ConfigurationError, match=re.escape(repr(endpoint))):
-        Publisher(endpoint, SPEC, Goal())
+    with pytest.raises(ConfigurationError, match=re.escape(endpoint)):
+        Publisher(endpoint, SPEC, Goal(), PublisherConfig(wait_s=0))
 
 
 def test_a_spec_that_no_dataset_could_hold_is_refused_here(no_leaks: None) -> None:

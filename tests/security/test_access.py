@@ -16,13 +16,13 @@ import zmq
 from prometheus_client import CollectorRegistry, Counter
 from zmq.utils.monitor import recv_monitor_message
 
+from daemon.access import Access
+from daemon.zap import ZapHandler
 from producers.publisher import Goal, Publisher, PublisherConfig
 from protocol.errors import ConfigurationError
 from protocol.keys import read_client_key
 from protocol.messages import Begin, Leased, Want, Welcome
-from sink.access import Access
 from sink.daemon import Sink, SinkConfig
-from sink.zap import ZapHandler
 from tests.fakes import CheckingReader, counted_episode, counting_spec, publish
 from tests.live_sink import RunSink
 from tests.processes import wait_until
@@ -161,7 +161,7 @@ def test_a_stranger_gets_nothing_and_the_honest_one_beside_it_is_served(
     outside.close(flush=False)
     assert stored(sink) == [0, 1, 2]
     assert rejected(sink, "unknown_key") >= 1
-    told = [message for message in caplog.messages if message.startswith("turned away a producer at 127.0.0.1")]
+    told = [message for message in caplog.messages if message.startswith("turned away a client at 127.0.0.1")]
     assert len(told) == 1, "the rate of these lines is limited"
     assert f"headrace keys allow {keys.path} NAME '{public}'" in told[0]
 

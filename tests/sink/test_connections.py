@@ -13,11 +13,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from daemon.connections import ConnectionLimits
 from producers.publisher import Goal, Publisher
 from protocol.messages import Ping, Welcome
-from sink.connections import ConnectionLimits
-from sink.http import MAX_CONNECTIONS
-from sink.limited_log import PER_WINDOW, LimitedLog
 from tests.fakes import counting_spec, publish
 from tests.live_sink import GatedDisk, RunSink
 from tests.processes import Process, SinkProcess, wait_until
@@ -102,7 +100,7 @@ def test_who_says_nothing_makes_room(run_sink: RunSink) -> None:
         with connect(int(sink.endpoint.rpartition(":")[2])) as silent:
             wait_until(lambda: honest.send(Ping(session=0)) or _ended(silent), "the silent one is cut off")
         honest.next_lease()
-        assert sink.metrics.cut.labels("silent")._value.get() == 1
+        assert sink.metrics.guard.cut.labels("silent")._value.get() == 1
 
 
 def test_whole_messages_of_any_number_are_no_reason_to_be_cut(run_sink: RunSink) -> None:
@@ -158,46 +156,3 @@ def _ended(stream: socket.socket) -> bool:
     except OSError:
         return True
     return True
-
-
-class _Lines:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def warning(self, text: str, *arguments: object) -> None:
-        self.lines.append(text % arguments)
-
-
-def test_warnings_about_strangers_are_few_and_plain() -> None:
-    lines = _Lines()
-    limited = LimitedLog(lines)  # type: ignore[arg-type]
-    for number in range(1000):
-        limited.warning("kind", "from %s", f"\x1b[31m\n{number}")
-    limited.warning("other", "%s", "x" * 100_000)
-    assert len(lines.lines) == PER_WINDOW + 1
-    assert lines.lines[3] == "from \\x1b[31m\\n3"
-    assert max(map(len, lines.lines)) <= 1000
-    limited.flush(at_once=True)
-    assert lines.lines[-1] == f"{1000 - PER_WINDOW} more of this kind were not logged one by one: kind"
-
-
-def test_http_has_few_places_and_gives_them_back(run_sink: RunSink) -> None:
-    sink = run_sink()
-    assert sink.http_address
-    host, _, port = sink.http_address.partition(":")
-    silent = [socket.create_connection((host, int(port)), 5) for _ in range(MAX_CONNECTIONS + 3)]
-    try:
-        wait_until(lambda: sum(map(_ended, silent)) == 3, "three are too many")
-    finally:
-        for stream in silent:
-            stream.close()
-
-    def answers() -> bool:
-        with socket.create_connection((host, int(port)), 5) as stream:
-            try:
-                stream.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
-                return b"200 OK" in stream.recv(1000)
-            except ConnectionError:  # it was closed at once: no place yet
-                return False
-
-    wait_until(answers, "there is a place again")

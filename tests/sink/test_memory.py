@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import threading
 import urllib.request
 from pathlib import Path
@@ -21,8 +20,6 @@ from sink.resources import (
     CONNECTION_BYTES,
     PAYLOAD_SHARE,
     PROGRAM_BYTES,
-    SPARE_FILES,
-    allow_files,
     plan_memory,
 )
 from tests.fakes import counting_spec
@@ -108,15 +105,3 @@ def test_the_error_names_a_size_that_is_enough() -> None:
     assert plan_memory(needed, 1000, None).credit_bytes >= 1000 * MIN_WINDOW_BYTES
     with pytest.raises(ConfigurationError):
         plan_memory(needed - 1, 1000, None)
-
-
-def test_files_are_allowed_as_far_as_the_system_lets_us() -> None:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (300, before[1]))
-        allow_files(connections=200, streams=10)
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (200 + 40 + SPARE_FILES, before[1])
-        with pytest.raises(ConfigurationError, match="raise `ulimit -n`"):
-            allow_files(connections=1 << 40, streams=1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)

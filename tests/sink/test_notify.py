@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-import select
 import signal
 import socket
-import time
-from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 import pytest
 
+from daemon import notify
 from protocol.messages import Committed, Ping, Pong, Welcome
-from sink import daemon, notify
-from sink.notify import ServiceNotifier
+from sink import daemon
 from tests.fakes import CheckingReader
 from tests.live_sink import GatedDisk, RunSink
-from tests.processes import DEADLINE_S, Process, SinkProcess, wait_until
+from tests.processes import Process, SinkProcess, wait_until
 from tests.raw_producer import RawProducer
+from tests.service_manager import Manager
 
 WATCHDOG_S = 0.8
 
@@ -36,44 +32,6 @@ sys.addaudithook(hook)
 from sink.__main__ import main
 main(sys.argv[1:])
 """
-
-
-class Manager:
-    """A datagram socket and what has come to it."""
-
-    def __init__(self, address: str) -> None:
-        self.heard: list[str] = []
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(address)
-
-    def __enter__(self) -> Manager:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self.socket.close()
-
-    def next(self, timeout_s: float) -> str | None:
-        """The next datagram, or None."""
-        if not select.select([self.socket], [], [], timeout_s)[0]:
-            return None
-        self.heard.append(self.socket.recv(1 << 16).decode())
-        return self.heard[-1]
-
-    def hears(self, pattern: str) -> str:
-        """Wait for a datagram that has this line."""
-        ends = time.monotonic() + DEADLINE_S
-        while (left := ends - time.monotonic()) > 0:
-            message = self.next(left)
-            if message is not None and re.search(f"^{pattern}$", message, re.MULTILINE):
-                return message
-        raise AssertionError(f"{pattern!r} did not come; heard {self.heard}")
-
-    def catch_up(self) -> list[str]:
-        """What lies there already."""
-        before = len(self.heard)
-        while self.next(0) is not None:
-            pass
-        return self.heard[before:]
 
 
 @pytest.fixture(autouse=True)
@@ -90,19 +48,6 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager
         monkeypatch.setenv("NOTIFY_SOCKET", path)
         monkeypatch.setenv("WATCHDOG_USEC", str(int(WATCHDOG_S * 1e6)))
         yield made
-
-
-def pings_at(manager: Manager, notifier: ServiceNotifier, times: list[float]) -> list[float]:
-    """At which of these passes of a loop a ping came."""
-    pinged = []
-    for now in times:
-        notifier.alive(now)
-        if "WATCHDOG=1" in manager.catch_up():
-            pinged.append(now)
-    return pinged
-
-
-# --- a whole sink -------------------------------------------------------------------------------------------------
 
 
 def test_ready_comes_after_recovery_and_when_producers_may_come(tmp_path: Path, manager: Manager) -> None:
@@ -229,65 +174,3 @@ def test_a_wrong_notify_socket_is_survived_and_told_once(
             producer.hear(Committed)
         assert process.terminate() == 0
     assert process.output.count(f"NOTIFY_SOCKET {address}: ") == 1
-
-
-# --- the notifier alone --------------------------------------------------------------------------------------------
-
-
-def environment(address: str, **more: str) -> Mapping[str, str]:
-    return {"NOTIFY_SOCKET": address, **more}
-
-
-def test_an_abstract_address_is_understood() -> None:
-    name = f"headrace-test-{os.getpid()}"
-    with Manager(f"\0{name}") as manager:
-        ServiceNotifier(environment(f"@{name}")).ready("of\ntwo lines")
-        assert manager.catch_up() == ["READY=1\nSTATUS=of two lines"]
-
-
-def test_pings_are_due_twice_in_an_interval_or_more_often(tmp_path: Path) -> None:
-    address = str(tmp_path / "notify")
-    with Manager(address) as manager:
-        notifier = ServiceNotifier(environment(address, WATCHDOG_USEC="1000000", WATCHDOG_PID=str(os.getpid())))
-        passes = [0.1 * number for number in range(100)]
-        pinged = pings_at(manager, notifier, passes)
-        assert pinged[0] == 0
-        assert max(after - before for before, after in pairwise(pinged)) <= 0.5
-        assert len(pinged) < len(passes) / 2
-
-
-@pytest.mark.parametrize(
-    "variables",
-    [{}, {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "1 s"}],
-)
-def test_no_pings_are_sent_that_were_not_asked_for(
-    tmp_path: Path, variables: dict[str, str], caplog: pytest.LogCaptureFixture
-) -> None:
-    address = str(tmp_path / "notify")
-    with Manager(address) as manager, caplog.at_level(logging.WARNING):
-        notifier = ServiceNotifier(environment(address, **variables))
-        assert pings_at(manager, notifier, [0.0, 100.0]) == []
-    wrong = variables.get("WATCHDOG_USEC") in ("0", "1 s")
-    assert ("WATCHDOG_USEC: expected microseconds" in caplog.text) == wrong
-
-
-def test_ready_is_said_again_until_it_is_heard_and_status_only_when_it_changed(tmp_path: Path) -> None:
-    address = str(tmp_path / "notify")
-    notifier = ServiceNotifier(environment(address))
-    notifier.ready("here")  # nobody listens yet
-    with Manager(address) as manager:
-        for now, status in enumerate(["a", "a", "b", "b", "b", "b", "b", "b", "b"]):
-            notifier.progress(float(now), status)
-        assert manager.catch_up() == ["READY=1\nSTATUS=here", "STATUS=a", "STATUS=b"]
-
-
-def test_a_service_manager_that_does_not_listen_is_not_waited_for(tmp_path: Path) -> None:
-    address = str(tmp_path / "notify")
-    with Manager(address) as manager:
-        notifier = ServiceNotifier(environment(address, WATCHDOG_USEC="1"))
-        for now in range(10_000):  # far more than a socket holds
-            notifier.alive(float(now))
-        notifier.stopping("bye")
-        assert set(manager.catch_up()) == {"WATCHDOG=1"}
-        notifier.progress(10_000.0, "later")
-        assert manager.catch_up() == ["STOPPING=1\nSTATUS=bye"]

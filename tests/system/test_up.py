@@ -10,6 +10,8 @@ from pathlib import Path
 
 import h5py
 
+from tests.fakes import CheckingReader, counting_spec, first_successes
+from tests.processes import REPOSITORY
 from tests.system.test_robosuite import until
 
 TOPOLOGY = """
@@ -71,3 +73,25 @@ def test_ctrl_c_stops_everything_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert "To go on: headrace up" in said
     assert "every acknowledged episode is stored" in producers.read_text()
     assert "stopped; every acknowledged episode" in (tmp_path / "data" / "logs" / "sink.log").read_text()
+
+
+def test_programs_of_ones_own_publish_with_keys_that_were_made(tmp_path: Path) -> None:
+    topology = tmp_path / "own.toml"
+    program = [sys.executable, "-m", "tests.slurm.counting_worker", "8", "0.001"]
+    topology.write_text(
+        f'[sink]\ndata = "{tmp_path}/data"\nshard_mib = 1\n[security]\nkeys = "{tmp_path}/keys"\n'
+        f"[[producers]]\nprogram = {json.dumps(program)}\ncount = 2\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.main", "up", str(topology)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    checked = CheckingReader(tmp_path / "data")
+    assert checked.successes == list(first_successes(counting_spec(), 8))
+    assert {stored.producer for stored in checked.stored.values()} <= {"producers-0.0", "producers-0.1"}
+    assert (tmp_path / "keys" / "clients" / "producers.key").exists()

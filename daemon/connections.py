@@ -1,22 +1,22 @@
 """Watches the connections of a ROUTER, because libzmq takes what comes before anyone can say no.
 
 Theory of operation. libzmq hands a multipart message over when its last frame is there, and has no limit on the number
-of frames: a client that never sends the last one would fill the memory of the sink with something that the sink never
-sees. So a thread compares, for each connection, what the kernel has received (TCP_INFO) with what the sink has taken.
-The difference lies in the kernel or in libzmq. An honest client keeps it below its credit window and some headers; who
-exceeds that is cut off: `shutdown`, then libzmq closes the connection itself, and frees what it had gathered.
+of frames: a client that never sends the last one would fill the memory of the server with something that the server
+never sees. So a thread compares, for each connection, what the kernel has received (TCP_INFO) with what the server has
+taken. The difference lies in the kernel or in libzmq. An honest client keeps it below its credit window and some
+headers; who exceeds that is cut off: `shutdown`, then libzmq closes the connection itself, and frees what it gathered.
 
 A frame without bytes takes 2 bytes on the wire and 64 in libzmq. So the process' own memory is watched too: near its
 bound the connection with the most bytes waiting goes, and the next, until there is room again.
 
 So memory is bounded as far as the thread looks in time. A machine that does not run it for a tenth of a second lets a
-client on loopback bring a hundred MB meanwhile; `headrace_sink_guard_late_total` counts such times.
+client on loopback bring a hundred MB meanwhile; `guard_late_total` among the metrics counts such times.
 
 The other direction likewise: answers that a client does not fetch.
 
 A connection is known by its descriptor. The number may be used again at once after libzmq has closed it; the inode of
 the socket tells the two apart. In the moment between this look and `shutdown` the wrong connection could still be hit.
-Its producer says Hello again.
+Its client connects again.
 
 Unix sockets have no TCP_INFO: for ipc endpoints only number, silence and memory are bounded, and the socket's file can
 be used by its owner only.
@@ -31,18 +31,19 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
+from prometheus_client import Counter, Gauge
 
-from sink.limited_log import LimitedLog
-from sink.metrics import Metrics
-from sink.process_memory import OwnMemory
+from daemon.connection_events import ConnectionEvents
+from daemon.limited_log import LimitedLog
+from daemon.process_memory import OwnMemory
 
-log = logging.getLogger("headrace.sink")
+log = logging.getLogger("headrace.daemon")
 
 # Of a client that has no session: a Hello with 64 columns, 16 cameras and 4096 indices takes half of it.
 STRANGER_BYTES = 256 * 1024
@@ -66,11 +67,27 @@ _TCP_INFO = struct.Struct("<120xQQ")
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """connections: how many at once. memory_bytes: bound of the process' own memory, or None."""
+    """connections: how many at once. memory_bytes: bound of the process' own memory, or None.
+
+    silence_s: a client without a session is cut off after that. stranger_bytes: that may wait on its connection;
+    strangers_bytes: on those of all such clients. margin_bytes: the memory is near its bound; None: an eighth of it.
+    """
 
     connections: int = 144
     memory_bytes: int | None = None
     silence_s: float = SILENCE_S
+    stranger_bytes: int = STRANGER_BYTES
+    strangers_bytes: int = STRANGERS_BYTES
+    margin_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class ConnectionMetrics:
+    """open: connections. cut: those that were cut off, by reason. late: times that nobody watched for long."""
+
+    open: Gauge
+    cut: Counter
+    late: Counter
 
 
 @dataclass
@@ -89,19 +106,16 @@ class _Connection:
 class ConnectionGuard:
     """Made before the socket is bound. `took`, `answered` and `serves` are for the thread that owns the socket."""
 
-    def __init__(self, router: zmq.Socket[bytes], limits: ConnectionLimits, metrics: Metrics) -> None:
-        self._limits, self._metrics, self._router = limits, metrics, router
+    def __init__(self, router: zmq.Socket[bytes], limits: ConnectionLimits, metrics: ConnectionMetrics) -> None:
+        self._limits, self._metrics = limits, metrics
         router.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-        address = f"inproc://connections-{id(self)}"
-        router.monitor(address, zmq.EVENT_ACCEPTED)
-        self._events = router.context.socket(zmq.PAIR)
-        self._events.set(zmq.LINGER, 0)
-        self._events.connect(address)
+        self._events = ConnectionEvents(router)
         self._taken: dict[int, int] = {}  # by descriptor, ever; written by the socket's thread only
         self._sent: dict[int, int] = {}
         self._windows: dict[int, int] = {}
         self._served: frozenset[int] = frozenset()
         self._peers: dict[bytes, int] = {}
+        self._expelled: deque[int] = deque()
         self._connections: dict[int, _Connection] = {}
         self._memory = OwnMemory()
         self._memory_then = self._memory.read()
@@ -114,9 +128,10 @@ class ConnectionGuard:
 
     def close(self) -> None:
         """Stop watching. Before the socket is closed."""
-        self._router.monitor(None, 0)  # None is how libzmq spells it
+        self._events.stop()
         self._closing.set()
         self._thread.join()
+        self._events.close()
         self._memory.close()
 
     # --- the socket's thread ----------------------------------------------------------------------------------
@@ -127,7 +142,7 @@ class ConnectionGuard:
         self._taken[fd] = self._taken.get(fd, 0) + size + FRAME_OVERHEAD * frames
 
     def answered(self, peer: bytes, size: int, window: int = 0) -> None:
-        """`size` bytes were handed to libzmq for this peer. window: what a Welcome gave."""
+        """`size` bytes were handed to libzmq for this peer. window: what it may send from now on, if it may."""
         fd = self._peers.get(peer)
         if fd is not None:
             self._sent[fd] = self._sent.get(fd, 0) + size
@@ -143,41 +158,45 @@ class ConnectionGuard:
         self._peers = served | {peer: self._peers[peer] for peer in waiting if peer in self._peers}
         self._log.flush()
 
+    def expel(self, peer: bytes) -> None:
+        """Cut its connection off soon: its key does not count any more."""
+        fd = self._peers.get(peer)
+        if fd is not None:
+            self._expelled.append(fd)
+
+    def changed(self) -> list[int]:
+        """Connections that ended since the last call, or began: see `ConnectionEvents.changed`."""
+        return self._events.changed()
+
     # --- the thread of the guard ------------------------------------------------------------------------------
 
     def _run(self) -> None:
         looked = time.monotonic()
         try:
             while not self._closing.is_set():
-                if self._events.poll(_LOOK_MS):
-                    self._accept()
+                self._events.wait(_LOOK_MS)
+                self._accept(self._events.came())
                 before, looked = looked, time.monotonic()
                 if looked - before >= _LATE_S:
-                    self._metrics.guard_late.inc()
+                    self._metrics.late.inc()
                 memory = self._memory.read()
                 self._memory_then = min(self._memory_then, memory)
                 if time.monotonic() >= self._next_scan or memory - self._memory_then > _GROWTH:
                     self._scan(time.monotonic())
         except BaseException as error:  # raised by the socket's thread, which must not go on without a guard
             self._error = error
-        finally:
-            self._events.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                event = recv_monitor_message(self._events, zmq.NOBLOCK)
-            except zmq.Again:
-                break
-            fd = event["value"]
+    def _accept(self, descriptors: list[int]) -> None:
+        for fd in descriptors:
             inode = _inode(fd)
-            if event["event"] != zmq.EVENT_ACCEPTED or inode is None:
+            if inode is None:
                 continue
             self._windows.pop(fd, None)
             now, taken, sent = time.monotonic(), self._taken.get(fd, 0), self._sent.get(fd, 0)
             self._connections.pop(fd, None)  # to its new place: they are in the order of their coming
             self._connections[fd] = _Connection(fd, inode, now, taken, sent)
-        self._make_room()
+        if descriptors:
+            self._make_room()
 
     def _make_room(self) -> None:
         open_now = [c for c in self._connections.values() if not c.cut]
@@ -199,21 +218,26 @@ class ConnectionGuard:
             elif connection.fd in self._served:
                 connection.last_served = now
         here = [c for c in self._connections.values() if not c.cut]
-        self._metrics.connections.set(len(here))
+        self._metrics.open.set(len(here))
+        while self._expelled:
+            revoked = self._connections.get(self._expelled.popleft())
+            if revoked is not None and not revoked.cut:
+                self._cut(revoked, "revoked", "its key was revoked")
         for connection in here:
             self._judge(connection, now)
         strangers = sorted((c for c in here if not c.cut and not c.window), key=lambda c: -c.waiting)
         total = sum(c.waiting for c in strangers)
         for connection in strangers:
-            if total <= STRANGERS_BYTES:
+            if total <= self._limits.strangers_bytes:
                 break
             total -= connection.waiting
-            self._cut(connection, "backlog", f"clients without a session have more than {STRANGERS_BYTES} bytes here")
+            why = f"clients without a session have more than {self._limits.strangers_bytes} bytes here"
+            self._cut(connection, "backlog", why)
         self._relieve(here)
         self._memory_then = self._memory.read()
 
     def _judge(self, connection: _Connection, now: float) -> None:
-        most = connection.window + HEADER_BYTES if connection.window else STRANGER_BYTES
+        most = connection.window + HEADER_BYTES if connection.window else self._limits.stranger_bytes
         if connection.waiting > most:
             why = f"{connection.waiting} bytes came that make no whole messages; expected at most {most}"
             self._cut(connection, "backlog", why)
@@ -224,13 +248,16 @@ class ConnectionGuard:
 
     def _relieve(self, here: list[_Connection]) -> None:
         """Near the bound of the memory, cut off who has the most waiting; one at a time, and see."""
-        bound = self._limits.memory_bytes
-        if bound is None or self._memory.read() < bound - bound // 8:
+        bound, margin = self._limits.memory_bytes, self._limits.margin_bytes
+        if bound is None:
+            return
+        near = bound - (bound // 8 if margin is None else margin)
+        if self._memory.read() < near:
             return
         self._memory.give_back()
         memory = self._memory.read()
         worst = max((c for c in here if not c.cut), key=lambda c: max(c.waiting, c.unread), default=None)
-        if memory < bound - bound // 8 or worst is None:
+        if memory < near or worst is None:
             return
         if max(worst.waiting, worst.unread) > STRANGER_BYTES // 8:
             self._cut(worst, "memory", f"{worst.waiting} bytes wait, and {memory} of {bound} bytes of memory are used")

@@ -1,7 +1,7 @@
-"""A sink with keys: encrypted connections, an allow-list, and a peer that belongs to the key it came with.
+"""A server with keys: encrypted connections, an allow-list, and a peer that belongs to the key it came with.
 
 The handshake keeps strangers out. Two things it cannot do are done with each message: a key that was revoked while its
-producer is connected, and a permitted producer that takes another's identity (ROUTER_HANDOVER gives it the connection).
+client is connected, and a permitted client that takes another's identity (ROUTER_HANDOVER gives it the connection).
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from pathlib import Path
 import zmq
 from prometheus_client import Counter
 
+from daemon.zap import DOMAIN, ZapHandler, user_of
 from protocol.errors import ConfigurationError
 from protocol.keys import read_allowed, read_sink_key
-from sink.zap import DOMAIN, ZapHandler, user_of
 
-log = logging.getLogger("headrace.sink")
+log = logging.getLogger("headrace.daemon")
 
 _SAY_AGAIN_S = 60.0
 
 
 class Access:
-    """The keys of one sink. `start` comes before the socket is bound."""
+    """The keys of one server. `start` comes before the socket is bound."""
 
     def __init__(self, keys: Path, rejected: Counter) -> None:
         """keys: a directory that `headrace keys new` made. rejected: counts by reason. Raises ConfigurationError."""
@@ -37,6 +37,11 @@ class Access:
         self._stolen = rejected.labels("stolen_identity")
         self._owners: dict[bytes, str] = {}  # peer → public key
         self._said_at = float("-inf")
+
+    @property
+    def public_key(self) -> str:
+        """The server's own, which its clients have in their key files."""
+        return self._key.public
 
     def start(self, context: zmq.Context[zmq.Socket[bytes]]) -> ZapHandler:
         """Answer for the sockets of this context; the caller closes what is returned, after its sockets."""
@@ -68,7 +73,7 @@ class Access:
     def revoked(self, peers: Container[bytes]) -> list[bytes]:
         """Those of the peers with an open session whose key is no longer allowed; forgets all other peers.
 
-        To be called every second or so. Raises what ended the thread that lets producers in.
+        To be called every second or so. Raises what ended the thread that lets clients in.
         """
         if self._zap.error is not None:
             raise self._zap.error

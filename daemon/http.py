@@ -1,4 +1,4 @@
-"""The sink's small HTTP side: /metrics for Prometheus, /healthz for supervisors, /status as JSON for people's tools."""
+"""A server's small HTTP side: /metrics for Prometheus, /healthz for supervisors, /status as JSON for people's tools."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from protocol.errors import ConfigurationError
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
+# (problems, warnings), a sentence each: with any problem the server is not healthy.
+Health = Callable[[], tuple[list[str], list[str]]]
+Status = Callable[[], dict[str, Any]]
 
 # Each has a thread; more are closed at once.
 MAX_CONNECTIONS = 32
@@ -46,43 +49,53 @@ class _Server(ThreadingMixIn, WSGIServer):
 class _QuietHandler(WSGIRequestHandler):
     timeout = 10
 
+    def handle(self) -> None:
+        """A client that says nothing, or goes away in the middle, is no error of ours."""
+        try:
+            super().handle()
+        except (TimeoutError, ConnectionError):
+            self.close_connection = True
+
     def log_message(self, format: str, *args: Any) -> None:
         del format, args
 
 
 class HttpServer:
-    """Serves in threads of its own. `status` gives the latest snapshot; it must be cheap and safe to call."""
+    """Serves in threads of its own. What it asks must be cheap, and safe to call from any thread."""
 
-    def __init__(self, address: str, registry: CollectorRegistry, status: Callable[[], dict[str, Any]]) -> None:
-        """address: HOST:PORT. Raises ConfigurationError if it cannot be bound."""
+    def __init__(self, address: str, registry: CollectorRegistry, health: Health, status: Status | None = None) -> None:
+        """address: HOST:PORT. status: None for no /status. Raises ConfigurationError if it cannot be bound."""
         host, port = parse_address(address)
-        self._status, self._metrics = status, make_wsgi_app(registry)
+        self._health, self._status, self._metrics = health, status, make_wsgi_app(registry)
         try:
             self._server = make_server(host, port, self._app, server_class=_Server, handler_class=_QuietHandler)
         except OSError as error:
             why = f"cannot serve HTTP on {address}: {error.strerror}; choose another --http"
             raise ConfigurationError(why) from error
         self.address = f"{host}:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.1,), name="http", daemon=True).start()
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="http", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Stop serving."""
         self._server.shutdown()
         self._server.server_close()
+        self._thread.join()
 
     def _app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == "/metrics":
             answer: Iterable[bytes] = self._metrics(environ, start_response)
             return answer
-        if path not in ("/status", "/healthz"):
-            start_response("404 Not Found", [("Content-Type", "text/plain")])
-            return [b"expected /metrics, /healthz or /status\n"]
-        status = self._status()
-        if path == "/status":
+        if path == "/status" and self._status is not None:
+            body = json.dumps(self._status()).encode()
             start_response("200 OK", [("Content-Type", "application/json")])
-            return [json.dumps(status).encode()]
-        problems = status["problems"]
-        start_response("503 Service Unavailable" if problems else "200 OK", [("Content-Type", "text/plain")])
-        lines = [*(problems or ["ok"]), *(f"warning: {warning}" for warning in status["warnings"])]
-        return ["\n".join(lines).encode() + b"\n"]
+            return [body]
+        if path == "/healthz":
+            problems, warnings = self._health()
+            start_response("503 Service Unavailable" if problems else "200 OK", [("Content-Type", "text/plain")])
+            lines = [*(problems or ["ok"]), *(f"warning: {warning}" for warning in warnings)]
+            return ["\n".join(lines).encode() + b"\n"]
+        start_response("404 Not Found", [("Content-Type", "text/plain")])
+        pages = "/metrics, /healthz or /status" if self._status is not None else "/metrics or /healthz"
+        return [f"expected {pages}\n".encode()]

@@ -21,7 +21,7 @@ from zmq.utils import z85
 from protocol.errors import ConfigurationError
 from protocol.keys import ALLOWED, read_allowed
 
-log = logging.getLogger("headrace.sink")
+log = logging.getLogger("headrace.daemon")
 
 DOMAIN = "headrace"
 _ADDRESS = "inproc://zeromq.zap.01"
@@ -68,7 +68,7 @@ class ZapHandler:
                     self._reload()
                 if self._socket in ready:
                     self._socket.send_multipart(self._answer(self._socket.recv_multipart()))
-        except BaseException as error:  # the sink's own thread finds it, and ends
+        except BaseException as error:  # the server's own thread finds it, and ends
             self.error = error
         finally:
             self._socket.close()
@@ -94,7 +94,7 @@ class ZapHandler:
             return
         self._named.add(public)
         log.warning(
-            "turned away a producer at %s: its key is not allowed; to allow it: headrace keys allow %s NAME %s",
+            "turned away a client at %s: its key is not allowed; to allow it: headrace keys allow %s NAME %s",
             address, self._keys, shlex.quote(public),
         )  # fmt: skip
 

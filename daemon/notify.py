@@ -1,7 +1,7 @@
 """Words to a service manager, after sd_notify(3): ready, alive, stopping, and a line of status.
 
 Without NOTIFY_SOCKET in the environment nothing is sent. Each word is one datagram that is never waited for: a service
-manager that is gone or busy costs the sink nothing.
+manager that is gone or busy costs the server nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Mapping
 
-log = logging.getLogger("headrace.sink")
+log = logging.getLogger("headrace.daemon")
 
 # A status line is for people who look; `systemctl status` shows the latest only.
 STATUS_INTERVAL_S = 5.0
@@ -37,7 +37,7 @@ class ServiceNotifier:
         self._send(_status_line(status))
 
     def ready(self, status: str) -> None:
-        """Recovered and bound: producers may come."""
+        """Bound: clients may come."""
         self._say(f"READY=1\n{_status_line(status)}")
 
     def stopping(self, status: str) -> None:
@@ -47,10 +47,11 @@ class ServiceNotifier:
     def alive(self, now: float) -> None:
         """Ping the watchdog when it is due; to be called at each pass of the loop that serves. now: monotonic [s].
 
-        A ping says that this loop runs: producers are heard and answered. It does not say that the disk takes data. A
-        disk that hangs is no reason to be killed: nothing is lost while it hangs, producers keep what is not committed,
-        and a new sink would hang in the same place, after a recovery. It shows in the status line instead. A writer
-        thread that dies needs no watchdog either: the loop raises what the writer raised, and the process ends.
+        A ping says that this loop runs: clients are heard and answered. It does not say that the disk of a sink takes
+        data. A disk that hangs is no reason to be killed: nothing is lost while it hangs, producers keep what is not
+        committed, and a new sink would hang in the same place, after a recovery. It shows in the status line instead. A
+        writer thread that dies needs no watchdog either: the loop raises what the writer raised, and the process ends.
+        Nor does it say that a model returns: an inference server tells `expired` meanwhile, and says it by /healthz.
         """
         if self.watchdog_s is not None and now >= self._next_ping:
             # A quarter, so that a pass that came late still leaves half of the interval.
@@ -77,7 +78,7 @@ class ServiceNotifier:
                 sender.setblocking(False)
                 sender.sendto(message.encode(errors="replace"), self._address())
         except OSError as error:
-            self._complain(f"{error.strerror or error}; is the service manager gone? The sink goes on without it")
+            self._complain(f"{error.strerror or error}; is the service manager gone? This goes on without it")
             return False
         return True
 
