@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import make_wsgi_app
 
@@ -81,7 +81,7 @@ class HttpServer:
         status = self._status()
         if path == "/status":
             start_response("200 OK", [("Content-Type", "application/json")])
-            return [json.dumps(status).encode()]
+            return [msgspec.json.encode(status)]
         problems = status["problems"]
         start_response("503 Service Unavailable" if problems else "200 OK", [("Content-Type", "text/plain")])
         lines = [*(problems or ["ok"]), *(f"warning: {warning}" for warning in status["warnings"])]
