@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.bench.scale import cost, scarce, story
+from deploy.bench.scale.model import WORKLOADS, Machine, Workload, most
 from deploy.bench.scale.settings import SPEC, Settings
 from deploy.bench.scale.world import World
 from deploy.main import main as headrace
@@ -70,6 +71,33 @@ def test_a_message_costs_the_same_among_ten_times_as_many() -> None:
     assert min(few.episodes, many.episodes) > 200
     # Anything that walks over the producers at each message makes it about ten times as much.
     assert many.us_a_message < 2.5 * few.us_a_message, (few, many)
+
+
+def test_the_table_of_predictions_is_what_the_model_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plot, text = tmp_path / "plot.png", (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
+    assert headrace(["bench", "scale", "--only", "model", "--plot", str(plot)]) == 0
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    said = capsys.readouterr().out
+    for work in WORKLOADS:
+        limits = list(most(work, Machine()).items())
+        secured = next(iter(most(work, Machine(curve=True)).items()))
+        row = [
+            work.name,
+            f"{work.bytes / work.episode_s / 1e6:.2f}",
+            *(f"{name} {number}" for name, number in (*limits[:3], secured)),
+        ]
+        assert f"| {' | '.join(row)} |" in text
+        assert work.name in said
+
+
+def test_what_ends_first_follows_from_the_costs() -> None:
+    work = Workload("w", episode_s=1.0, frames=10, frame_bytes=100e3, other_bytes=0.0, window=1 << 20)
+    assert (work.bytes, work.messages) == (1e6, 4)
+    assert most(work, Machine())["network"] == 2937
+    slow_disk = most(work, Machine(disk=50e6))
+    assert next(iter(slow_disk.items())) == ("disk", 49)
+    assert most(work, Machine(memory=2**30))["memory"] == 744
+    assert next(iter(most(work, Machine(curve=True)))) == "zmq thread"
 
 
 @pytest.mark.parametrize(

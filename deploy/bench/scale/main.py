@@ -11,15 +11,15 @@ import tyro
 from rich.console import Console
 
 from deploy.bench.figures import Figure, table, write_json
-from deploy.bench.scale import cost, memory, scarce, story
+from deploy.bench.scale import cost, memory, model, scarce, story
 from deploy.bench.scale.settings import Settings
 from protocol.errors import ConfigurationError
 
 # A table that goes to a file needs no terminal's width.
 _FILE_WIDTH = 120
-PARTS = ("story", "scarce", "memory", "cost")
+PARTS = ("story", "scarce", "memory", "cost", "model")
 MIN_PRODUCERS = 20
-# Messages of each comparison of costs, or 3 simulated seconds of collection if that is more.
+# Messages of each comparison of costs, or one episode of each producer if that is more.
 _COST_MESSAGES = 30_000
 
 
@@ -30,11 +30,13 @@ class ScaleFlags:
     producers: int = 10_000
     """How many."""
     only: tuple[str, ...] = PARTS
-    """These parts only: story, scarce, memory, cost."""
+    """These parts only: story, scarce, memory, cost, model."""
     seed: int = 1
     """Of all chance in it."""
     json: Path | None = None
     """Write the figures to this file."""
+    plot: Path | None = None
+    """Draw the model's prediction by size of a frame to this PNG; needs matplotlib."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,7 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     bench = ScaleBench(flags, Console(stderr=True))
     for name in flags.only:
         getattr(bench, name)()
-    console.print(table(f"headrace bench scale, {flags.producers} producers", bench.figures))
+    if bench.figures:
+        console.print(table(f"headrace bench scale, {flags.producers} producers", bench.figures))
+    if "model" in flags.only:
+        console.print(model.predictions())
+    if flags.plot:
+        from deploy.bench.scale.plot import draw  # matplotlib is asked for only here
+
+        draw(flags.plot)
     if flags.json:
         write_json(flags.json, bench.figures, bench.details)
     return 0 if all(figure.holds is not False for figure in bench.figures) else 1
@@ -117,6 +126,10 @@ class ScaleBench:
         base = next((each for each in found if each.producers >= 100), found[0])
         self._most("cost_growth", times[-1] / base.us_a_message, "×", 2.0)
         self.details["cost"] = [asdict(each) for each in found]
+
+    def model(self) -> None:
+        """What the measured costs predict."""
+        self.details["model"] = {work.name: model.most(work, model.Machine()) for work in model.WORKLOADS}
 
     def _plain(self, name: str, value: float, unit: str, runs: Sequence[float] = ()) -> None:
         self.figures.append(Figure(f"scale.{name}", value, unit, runs=list(runs)))

@@ -24,7 +24,7 @@ class Settings:
     """
 
     producers: int
-    episodes: int = 14
+    episodes: int = 12
     seed: int = 1
     piece_bytes: int = 200_000
     work_s: float = 5.0
