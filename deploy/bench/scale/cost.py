@@ -36,7 +36,7 @@ class Cost:
 
 def measure(producers: int, messages: int, repeats: int = 3) -> Cost:
     """Of about so many messages, or of one episode of each if that is more; the median of the repetitions."""
-    # An episode and the heartbeats meanwhile are about 16 messages in 7.5 s. All begin at once, so commits come in waves.
+    # An episode and the heartbeats meanwhile are about 16 messages in 7.5 s. All begin at once, and commit in waves.
     seconds = 7.5 * max(1.0, messages / producers / 16)
     world = World(Settings(producers, episodes=10**6))
     world.sink.journal = []
