@@ -9,6 +9,10 @@ headers; who exceeds that is cut off: `shutdown`, then libzmq closes the connect
 A frame without bytes takes 2 bytes on the wire and 64 in libzmq. So the process' own memory is watched too: near its
 bound the connection with the most bytes waiting goes, and the next, until there is room again.
 
+A look at 10 000 connections takes some 50 ms of processor time, which the sink's other threads cannot use. So the next
+one comes when ten times as long has passed, or twice as long if memory grows: a hundred connections are looked at ten
+times a second, 10 000 about twice, and ten times if memory grows.
+
 So memory is bounded as far as the thread looks in time. A machine that does not run it for a tenth of a second lets a
 client on loopback bring a hundred MB meanwhile; `guard_late_total` among the metrics counts such times.
 
@@ -61,6 +65,9 @@ HANDSHAKE_MS = 10_000
 _LOOK_MS = 10
 _LATE_S = 0.05
 _SCAN_S = 0.1
+# Of its time the thread may scan for so much, and when memory grows.
+_SCAN_SHARE = 0.1
+_SCAN_SHARE_IF_GROWN = 0.5
 _GROWTH = 4 << 20
 _TCP_INFO = struct.Struct("<120xQQ")
 
@@ -97,6 +104,7 @@ class _Connection:
     last_served: float
     taken_before: int
     sent_before: int
+    has_tcp_info: bool
     window: int = 0
     waiting: int = 0  # bytes that came and were not taken
     unread: int = 0  # bytes that were sent and not acknowledged by the peer's kernel
@@ -119,7 +127,7 @@ class ConnectionGuard:
         self._connections: dict[int, _Connection] = {}
         self._memory = OwnMemory()
         self._memory_then = self._memory.read()
-        self._next_scan = 0.0
+        self._next_scan = self._next_scan_if_grown = 0.0
         self._log = LimitedLog(log)
         self._closing = threading.Event()
         self._error: BaseException | None = None
@@ -181,7 +189,8 @@ class ConnectionGuard:
                     self._metrics.late.inc()
                 memory = self._memory.read()
                 self._memory_then = min(self._memory_then, memory)
-                if time.monotonic() >= self._next_scan or memory - self._memory_then > _GROWTH:
+                grew = memory - self._memory_then > _GROWTH
+                if time.monotonic() >= (self._next_scan_if_grown if grew else self._next_scan):
                     self._scan(time.monotonic())
         except BaseException as error:  # raised by the socket's thread, which must not go on without a guard
             self._error = error
@@ -194,7 +203,7 @@ class ConnectionGuard:
             self._windows.pop(fd, None)
             now, taken, sent = time.monotonic(), self._taken.get(fd, 0), self._sent.get(fd, 0)
             self._connections.pop(fd, None)  # to its new place: they are in the order of their coming
-            self._connections[fd] = _Connection(fd, inode, now, taken, sent)
+            self._connections[fd] = _Connection(fd, inode, now, taken, sent, _has_tcp_info(fd))
         if descriptors:
             self._make_room()
 
@@ -211,7 +220,7 @@ class ConnectionGuard:
             self._cut(connection, "too_many", why)
 
     def _scan(self, now: float) -> None:
-        self._next_scan = now + _SCAN_S
+        began = time.thread_time()
         for connection in list(self._connections.values()):
             if not self._measure(connection):
                 del self._connections[connection.fd]
@@ -235,6 +244,9 @@ class ConnectionGuard:
             self._cut(connection, "backlog", why)
         self._relieve(here)
         self._memory_then = self._memory.read()
+        took = time.thread_time() - began
+        self._next_scan = now + max(_SCAN_S, took / _SCAN_SHARE)
+        self._next_scan_if_grown = now + took / _SCAN_SHARE_IF_GROWN
 
     def _judge(self, connection: _Connection, now: float) -> None:
         most = connection.window + HEADER_BYTES if connection.window else self._limits.stranger_bytes
@@ -268,13 +280,16 @@ class ConnectionGuard:
         if _inode(fd) != connection.inode:
             return False
         connection.window = max(connection.window, self._windows.get(fd, 0))
+        if not connection.has_tcp_info:
+            return True
         try:
-            with _borrowed(fd) as stream:
-                if stream.family == socket.AF_UNIX:
-                    return True
-                acknowledged, received = _TCP_INFO.unpack_from(
-                    stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-                )
+            # With family, type and protocol given, Python asks the kernel for none of them.
+            stream = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, fd)
+            try:
+                answer = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            finally:
+                stream.detach()
+            acknowledged, received = _TCP_INFO.unpack_from(answer)
         except OSError as error:
             if error.errno in (errno.EBADF, errno.ENOTSOCK, errno.EOPNOTSUPP):
                 return False
@@ -310,6 +325,14 @@ def _inode(fd: int) -> int | None:
         return os.fstat(fd).st_ino
     except OSError:
         return None
+
+
+def _has_tcp_info(fd: int) -> bool:
+    try:
+        with _borrowed(fd) as stream:
+            return stream.family != socket.AF_UNIX
+    except OSError:  # it is gone again, as the next look will see
+        return True
 
 
 @contextmanager

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import make_wsgi_app
 
@@ -88,7 +88,7 @@ class HttpServer:
             answer: Iterable[bytes] = self._metrics(environ, start_response)
             return answer
         if path == "/status" and self._status is not None:
-            body = json.dumps(self._status()).encode()
+            body = msgspec.json.encode(self._status())
             start_response("200 OK", [("Content-Type", "application/json")])
             return [body]
         if path == "/healthz":

@@ -37,6 +37,7 @@ class CreditPool:
         self._share = total_bytes // max_sessions
         self._free = total_bytes
         self._burden = 0
+        self._in_flight = 0
         self._accounts: dict[int, _Account] = {}
 
     @property
@@ -47,7 +48,7 @@ class CreditPool:
     @property
     def in_flight_bytes(self) -> int:
         """Bytes that have arrived and are not yet on disk."""
-        return sum(account.in_flight for account in self._accounts.values())
+        return self._in_flight
 
     def window(self, min_window_bytes: int) -> int:
         """The window that a session with this minimum gets: an equal share, or its minimum if that is more."""
@@ -73,6 +74,7 @@ class CreditPool:
             return False
         account.unspent -= size
         account.in_flight += size
+        self._in_flight += size
         return True
 
     def bear(self, session: int, frames: int) -> bool:
@@ -96,6 +98,7 @@ class CreditPool:
         account.burden -= relief
         self._burden -= relief
         account.in_flight -= size
+        self._in_flight -= size
         assert account.in_flight >= 0, (session, size, account)
         if not account.open:
             self._free += size

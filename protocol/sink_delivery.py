@@ -13,6 +13,7 @@ Theory of operation.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import msgspec
@@ -20,7 +21,7 @@ import msgspec
 from protocol.admission import hello_refusal
 from protocol.credit import CreditPool
 from protocol.errors import EpisodeError
-from protocol.granting import grant, say_done
+from protocol.granting import LeaseLines
 from protocol.interval_set import IntervalSet
 from protocol.lease_book import Claim, LeaseBook
 from protocol.messages import (
@@ -50,6 +51,7 @@ from protocol.orders import Append, Attempt, Finish, Forget, Keep, OpenStream, O
 from protocol.payload import check_end, check_frames
 from protocol.sessions import EpisodeUnderWay, Session, Sessions
 from protocol.spec import MAX_DOCUMENT_BYTES, MAX_FRAME_BYTES, WINDOW_A_FRAME, StreamSpec
+from protocol.waiting_hellos import WaitingHellos
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,6 @@ class DeliveryConfig:
         return min(max(self.max_leases // self.max_producers, 16), MAX_HOLDING)
 
 
-# Indices that are named by all producers together who wait for a stream to be opened.
-MAX_WAITING_INDICES = 65_536
-
-
 class _RefusalError(Exception):
     def __init__(self, code: RefusalCode, why: str, index: int | None = None) -> None:
         super().__init__(why)
@@ -99,7 +97,8 @@ class SinkDelivery:
         self.books: dict[str, LeaseBook] = {}
         self.draining = False
         self._sessions = Sessions()
-        self._opening: dict[str, dict[bytes, Hello]] = {}  # by stream, by peer: its last Hello
+        self._lines: dict[str, LeaseLines] = {}  # by stream, as the books
+        self._waiting = WaitingHellos(config.max_producers)
         self._notices: dict[str, str] = {}
         self._grace_ends = now
         self._attempts = 0
@@ -144,16 +143,17 @@ class SinkDelivery:
     ) -> list[Order]:
         """The store has the stream ready, with these indices committed."""
         self.specs[spec.name] = spec
-        self.books[spec.name] = LeaseBook(committed, successes, self.config.leases_a_session)
+        book = self.books[spec.name] = LeaseBook(committed, successes, self.config.leases_a_session)
+        self._lines[spec.name] = LeaseLines(book, self._sessions)
         if len(committed):
             self._grace_ends = now + self.config.grace_s
-        for peer, hello in self._opening.pop(spec.name, {}).items():
+        for peer, hello in self._waiting.take(spec.name):
             self._hello(now, peer, hello)
         return self._take_orders()
 
     def stream_failed(self, stream: str, why: str) -> None:
         """The store cannot create the stream."""
-        for peer, hello in self._opening.pop(stream, {}).items():
+        for peer, hello in self._waiting.take(stream):
             self._sessions.turn_away(peer, hello.session, "storage", why)
 
     def committed(self, now: float, stream: str, index: int, outcome: Outcome) -> None:
@@ -191,8 +191,8 @@ class SinkDelivery:
         """To be called every second or so: ends silent sessions and the time of grace."""
         for session in self._sessions.silent_since(now - self.config.lease_s):
             self._close(session)
-        for stream in self.books:
-            self._grant(now, stream)
+        for lines in self._lines.values():
+            lines.serve_all(self._may_lease(now))
         return self._take_orders()
 
     def drain(self) -> None:
@@ -207,9 +207,9 @@ class SinkDelivery:
         return self._sessions.by_peer
 
     @property
-    def waiting(self) -> set[bytes]:
+    def waiting(self) -> Collection[bytes]:
         """Peers whose Hello waits for its stream to be opened."""
-        return {peer for waiting in self._opening.values() for peer in waiting}
+        return self._waiting.peers
 
     @property
     def committing(self) -> int:
@@ -236,8 +236,7 @@ class SinkDelivery:
 
     def _admit(self, now: float, peer: bytes, hello: Hello) -> None:
         in_use = hello.session in self._sessions.by_number or self.credit.knows(hello.session)
-        waiting = self._opening.get(hello.spec.name, {})
-        known = self.specs.get(hello.spec.name) or next((other.spec for other in waiting.values()), None)
+        known = self.specs.get(hello.spec.name) or self._waiting.spec_of(hello.spec.name)
         why = hello_refusal(hello, known, self.config.streams, in_use)
         if why is not None:
             self._sessions.turn_away(peer, hello.session, *why)
@@ -261,24 +260,23 @@ class SinkDelivery:
         session = Session(peer, hello.session, hello.producer, hello.spec.name, hello.goal, now, credit)
         self._sessions.open(session)
         self._welcome(session, hello.holding, credit)
+        self._lines[session.stream].join(session)
         self._grant(now, session.stream)
 
     def _wait_for_stream(self, peer: bytes, hello: Hello) -> None:
         """Open the stream, and keep the Hello until that is done."""
         name, most = hello.spec.name, self.config.max_streams
-        if name not in self._opening and len(self.specs) + len(self._opening) >= most:
+        if name not in self._waiting and len(self.specs) + len(self._waiting) >= most:
             text = f"stream {name!r} is not taken: the sink has {most} streams; its --max-streams"
             self._sessions.turn_away(peer, hello.session, "unknown_stream", text)
             return
-        others = [h for waiting in self._opening.values() for p, h in waiting.items() if p != peer]
-        indices = sum(len(other.holding) for other in others) + len(hello.holding)
-        if len(others) >= self.config.max_producers or (others and indices > MAX_WAITING_INDICES):
-            text = f"{len(others)} producers wait for streams that are being opened; come again"
-            self._sessions.turn_away(peer, hello.session, "too_many_producers", text)
+        full = self._waiting.why_full(peer, hello)
+        if full:
+            self._sessions.turn_away(peer, hello.session, "too_many_producers", full)
             return
-        if name not in self._opening:
+        if name not in self._waiting:
             self._orders.append(OpenStream(hello.spec))
-        self._opening.setdefault(name, {})[peer] = hello
+        self._waiting.add(peer, hello)
 
     def _welcome(self, session: Session, holding: tuple[int, ...], credit: int) -> None:
         book = self.books[session.stream]
@@ -307,8 +305,7 @@ class SinkDelivery:
         self._sessions.close(session)
         self.credit.close(session.number)
         self._orders += [Forget(episode.attempt) for episode in session.episodes.values() if episode.steps]
-        book = self.books[session.stream]
-        book.release_all(session.number)
+        self._lines[session.stream].leave(session)
 
     # --- messages of a session --------------------------------------------------------------------------------
 
@@ -325,6 +322,7 @@ class SinkDelivery:
         match message:
             case Want():
                 session.wants = min(session.wants + message.count, MAX_HOLDING)
+                self._lines[session.stream].want(session)
                 self._grant(now, session.stream)
             case Begin():
                 self._begin(session, message)
@@ -393,6 +391,7 @@ class SinkDelivery:
             raise self._drop(session, sizes, "bad_message", str(error), message.index) from error
         del session.episodes[message.index]
         self.books[session.stream].start_commit(message.index, episode.attempt.number, session.peer)
+        self._lines[session.stream].want(session)
         self._orders.append(Finish(episode.attempt, message, sum(sizes)))
 
     def _abandon(self, now: float, session: Session, index: int) -> None:
@@ -403,6 +402,7 @@ class SinkDelivery:
         if episode is not None and episode.steps:
             self._orders.append(Forget(episode.attempt))
         book.release(index)
+        self._lines[session.stream].want(session)
         self._grant(now, session.stream)
 
     def _episode(self, session: Session, index: int, sizes: tuple[int, ...]) -> EpisodeUnderWay:
@@ -434,11 +434,11 @@ class SinkDelivery:
         self._abandon(now, session, refusal.index)
 
     def _grant(self, now: float, stream: str) -> None:
-        """Say Done and give leases, as far as may be now."""
-        book, candidates = self.books[stream], self._sessions.of_stream(stream)
-        say_done(book, candidates, self._sessions)
-        if not self.draining and now >= self._grace_ends:
-            grant(book, candidates, self._sessions)
+        """Say Done and give leases, as far as may be now, where something has changed."""
+        self._lines[stream].serve(self._may_lease(now))
+
+    def _may_lease(self, now: float) -> bool:
+        return not self.draining and now >= self._grace_ends
 
     def _take_orders(self) -> list[Order]:
         taken, self._orders = self._orders, []

@@ -12,6 +12,7 @@ from protocol.errors import ConfigurationError
 BENCHES: dict[str, tuple[str, str]] = {
     "collect": ("deploy.bench.collect:main", "episodes per hour and core, against robosuite's own way"),
     "sink": ("deploy.bench.sink.main:main", "the sink against its disk and its network, crowds, restarts, peers"),
+    "scale": ("deploy.bench.scale.main:main", "10 000 producers in simulated time: fairness, deaths, restart, cost"),
     "plan": ("deploy.bench.plan:main", "NAMO: pushes, solved searches and their cost, tree against idfs"),
     "loop": ("deploy.bench.loop:main", "NAMO planners with models trained on their own searches, against heuristics"),
     "infer": ("deploy.bench.infer.main:main", "the inference server against its model alone and other servers"),

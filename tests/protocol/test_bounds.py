@@ -92,10 +92,29 @@ def test_those_that_wait_for_a_stream_are_as_many_as_there_are_producers() -> No
         stage.hello(bytes([1, number]))
         stage.hello(bytes([1, number]))
     assert set(stage.codes()) == {"too_many_producers"}
-    assert len(stage.sink._opening[SPEC.name]) == 16
     stage.hello(b"other", msgspec.structs.replace(SPEC, max_steps=5))
     assert stage.codes() == ["wrong_spec"]
     assert len([order for order in stage.orders if isinstance(order, OpenStream)]) == 1
+    stage.sink.stream_opened(0.0, SPEC, IntervalSet(), IntervalSet())
+    assert [type(message) for message in stage.heard()] == [Welcome] * 16
+
+
+def test_who_goes_to_another_stream_does_not_wait_for_the_first_any_more() -> None:
+    stage, other = Stage(opened=False), msgspec.structs.replace(SPEC, name="sim/Other")
+    for number in range(16):
+        stage.hello(bytes([1, number]), holding=tuple(range(4000)))
+    assert stage.codes() == []
+    for number in range(16):
+        stage.hello(bytes([1, number]), other, holding=tuple(range(4000)))
+    assert stage.codes() == [], "what it replaces still counts"
+    stage.sink.stream_opened(0.0, SPEC, IntervalSet(), IntervalSet())
+    assert stage.heard() == []
+    stage.sink.stream_opened(0.0, other, IntervalSet(), IntervalSet())
+    assert [type(message) for message in stage.heard()] == [Welcome] * 16
+    late = msgspec.structs.replace(SPEC, name="sim/Late")
+    for number in range(17):
+        stage.hello(bytes([2, number]), late)
+    assert stage.codes() == ["too_many_producers"]
 
 
 def test_those_that_wait_for_a_stream_do_not_name_indices_without_end() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
+from itertools import count
 
 import pytest
 from hypothesis import given
@@ -99,6 +101,62 @@ def test_what_is_taken_cannot_be_leased() -> None:
     leases = book(committed=(0,))
     with pytest.raises(AssertionError):
         leases.lease(0, session=1)
+
+
+GOALS = (Goal(), Goal(successes=3), Goal(end=9), Goal(start=4, end=9, successes=2), Goal(start=6, successes=2))
+
+
+@given(seed=st.integers(0, 2**32 - 1), followed=st.sets(st.sampled_from(GOALS)))
+def test_a_goal_that_is_followed_is_where_counting_says(seed: int, followed: set[Goal]) -> None:
+    """Tallies against the same book that counts anew each time; and a goal that can go on is named as changed."""
+    order = random.Random(seed)
+    leases = book(committed=(1, 4, 7), successes=(4, 7))
+    for goal in followed:
+        leases.look_at(goal)
+    for _ in range(40):
+        before = {goal: (leases.next_index(goal), leases.is_met(goal)) for goal in GOALS}
+        leases.take_changed()
+        free = [index for index in range(12) if leases.is_free(index)]
+        step = order.choice(("lease", "end", "release", "release all"))
+        if step == "lease" and free:
+            leases.lease(order.choice(free), session=order.randrange(3))
+        elif step == "end" and leases.leases:
+            index = order.choice(sorted(leases.leases))
+            leases.start_commit(index, attempt=1, peer=b"p")
+        elif step == "release" and leases.leases:
+            leases.release(order.choice(sorted(leases.leases)))
+        elif step == "release all":
+            leases.release_all(order.randrange(3))
+        if leases.committing and order.random() < 0.5:
+            index = order.choice(sorted(leases.committing))
+            if order.random() < 0.2:
+                leases.cancel_commit(index)
+            else:
+                leases.finish_commit(index, order.choice(list(Outcome)))
+        named = leases.take_changed()
+        for goal in GOALS:
+            now = leases.next_index(goal), leases.is_met(goal)
+            assert now == counted(leases, goal)
+            opened = now[0] is not None and before[goal][0] is None
+            assert goal not in followed or goal in named or (not opened and now[1] == before[goal][1])
+
+
+def counted(leases: LeaseBook, goal: Goal) -> tuple[int | None, bool]:
+    """`next_index` and `is_met`, from the lists of what is committed, leased and committing."""
+    outstanding = {*leases.leases, *leases.committing}
+
+    def inside(indices: Iterable[int]) -> set[int]:
+        return {index for index in indices if goal.start <= index and (goal.end is None or index < goal.end)}
+
+    successes = len(inside(leases.successes))
+    enough = goal.successes is not None and successes >= goal.successes
+    whole = goal.end is not None and inside(leases.committed) == set(range(goal.start, goal.end))
+    if goal.successes is not None and successes + len(inside(outstanding)) >= goal.successes:
+        return None, enough or whole
+    taken = {*leases.committed, *outstanding}
+    free = (index for index in count(goal.start) if index not in taken)
+    index = next(free)
+    return (index if goal.end is None or index < goal.end else None), enough or whole
 
 
 @given(

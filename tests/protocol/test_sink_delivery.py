@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -455,6 +456,46 @@ def test_leases_go_in_turn_to_those_who_want_them() -> None:
     stage.tick(1)
     assert [message.indices[0] for message in first.heard(Leased)] == [0, 3]
     assert [message.indices[0] for message in second.heard(Leased)] == [2, 4]
+
+
+def test_who_has_waited_longest_is_next() -> None:
+    stage = Stage()
+    goals = (Goal(successes=1), Goal(successes=1), Goal(end=50, successes=1))
+    first, second, third = (Peer(stage, name, goal).hello() for name, goal in zip("abc", goals, strict=True))
+    assert first.lease() == [0]
+    third.want()
+    second.want()
+    for index, (holder, following) in enumerate([(first, third), (third, second), (second, first), (first, third)]):
+        holder.want()  # before its own episode ends
+        send_episode(holder, index)
+        stage.sink.committed(stage.now, SPEC.name, index, Outcome.FAILURE)
+        granted = {peer.peer: peer.heard(Leased) for peer in (first, second, third)}
+        assert [message.indices for message in granted.pop(following.peer)] == [(index + 1,)]
+        assert not any(granted.values())
+
+
+def test_who_holds_as_many_as_it_may_gets_the_next_when_one_has_ended() -> None:
+    config = replace(CONFIG, max_leases=1)  # 16 a session
+    stage = Stage(config)
+    greedy, other = Peer(stage, "a").hello(), Peer(stage, "b").hello()
+    assert greedy.lease(18) == list(range(16))
+    assert other.lease() == [16]
+    send_episode(greedy, 0)
+    stage.sink.committed(stage.now, SPEC.name, 0, Outcome.FAILURE)
+    assert [message.indices for message in greedy.heard(Leased)] == [(17,)]
+    greedy.say(Abandon(session=0, index=1))
+    assert [message.indices for message in greedy.heard(Leased)] == [(1,)]
+
+
+def test_an_index_goes_to_whose_range_it_is_in() -> None:
+    stage = Stage()
+    low, high = Peer(stage, "a", Goal(end=1)).hello(), Peer(stage, "b", Goal(start=1, end=2)).hello()
+    assert (low.lease(2), high.lease(2)) == ([0], [1])
+    high.say(Abandon(session=0, index=1))
+    assert (low.heard(Leased), [message.indices for message in high.heard(Leased)]) == ([], [(1,)])
+    low.say(Bye(session=0))
+    assert high.heard(Leased) == []
+    assert Peer(stage, "c", Goal(end=5)).hello().lease(2) == [0, 2]
 
 
 def test_never_more_leases_than_successes_missing() -> None:

@@ -25,7 +25,7 @@ from daemon import connections
 from daemon.connections import ConnectionLimits
 from deploy import key_files
 from producers.publisher import Publisher
-from protocol import jpeg, layout, lease_book, messages, sink_delivery
+from protocol import jpeg, layout, lease_book, messages, waiting_hellos
 from protocol.checksum import episode_checksum, frame_checksum, metadata_checksum, row_checksum, rows_checksum
 from protocol.messages import FromProducer, FromSink, Goal, Outcome, Producer, RefusalCode
 from protocol.orders import Attempt
@@ -305,7 +305,7 @@ def test_every_limit_has_its_number() -> None:
         "leases of all sessions": DeliveryConfig().max_leases,
         "ranges of taken indices of a stream": lease_book.MAX_FRAGMENTS,
         "an index of `holding` above the lowest free one": lease_book.MAX_AHEAD,
-        "indices in `holding` of all that wait for a stream": sink_delivery.MAX_WAITING_INDICES,
+        "indices in `holding` of all that wait for a stream": waiting_hellos.MAX_WAITING_INDICES,
         "bytes waiting on a connection without a session": connections.STRANGER_BYTES,
         "bytes waiting on a connection beside its window": connections.HEADER_BYTES,
         "bytes waiting on all connections without a session": connections.STRANGERS_BYTES,
