@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bench": ("deploy.bench.main:main", "measure, and compare with what one would use instead", "all"),
 }
 
-OWN_PACKAGES = ("protocol", "daemon", "producers", "sink", "inference", "trainer", "deploy")
+OWN_PACKAGES = ("protocol", "serving", "producers", "sink", "inference", "trainer", "deploy")
 USAGE_ERROR = 2
 INTERRUPTED = 130
 

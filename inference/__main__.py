@@ -13,12 +13,12 @@ from typing import Literal
 
 import tyro
 
-from daemon.announce import announce_of
-from daemon.open_files import allow_files
 from inference.batcher import BatchLimits
 from inference.model import ModelSource
 from inference.server import Server, ServerConfig, check_bind
 from protocol.errors import ConfigurationError, HeadraceError
+from serving.announce import announce_of
+from serving.open_files import allow_files
 
 log = logging.getLogger("headrace.infer")
 

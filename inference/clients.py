@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from daemon.connections import ConnectionGuard, ConnectionLimits
-from daemon.process_memory import OwnMemory
+from serving.connections import ConnectionGuard, ConnectionLimits
+from serving.process_memory import OwnMemory
 
 # Bytes that a client may have under way once it has said something that makes sense: some thousand queries.
 WINDOW_BYTES = 8 << 20

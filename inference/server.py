@@ -16,13 +16,6 @@ from pathlib import Path
 
 import zmq
 
-from daemon.access import Access
-from daemon.announce import Announce, Announcer
-from daemon.connections import ConnectionGuard
-from daemon.endpoint import check_endpoint
-from daemon.http import HttpServer
-from daemon.keep_alive import keep_alive
-from daemon.notify import ServiceNotifier
 from inference.batcher import BatchLimits
 from inference.clients import Clients, limits_now
 from inference.execution import Executor, models_missing
@@ -49,6 +42,13 @@ from protocol.namo.queries import (
     decode_number,
     encode,
 )
+from serving.access import Access
+from serving.announce import Announce, Announcer
+from serving.connections import ConnectionGuard
+from serving.endpoint import check_endpoint
+from serving.http import HttpServer
+from serving.keep_alive import keep_alive
+from serving.notify import ServiceNotifier
 
 log = logging.getLogger("headrace.infer")
 

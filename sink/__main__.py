@@ -12,11 +12,11 @@ from pathlib import Path
 
 import tyro
 
-from daemon.announce import announce_of
-from daemon.connections import ConnectionLimits
-from daemon.open_files import allow_files
 from protocol.errors import ConfigurationError, HeadraceError
 from protocol.sink_delivery import DeliveryConfig
+from serving.announce import announce_of
+from serving.connections import ConnectionLimits
+from serving.open_files import allow_files
 from sink.daemon import Sink, SinkConfig
 from sink.disk import Disk
 from sink.resources import files_needed, plan_memory

@@ -17,14 +17,6 @@ from typing import Any
 
 import zmq
 
-from daemon.access import Access
-from daemon.announce import Announce, Announcer
-from daemon.connections import ConnectionGuard, ConnectionLimits
-from daemon.endpoint import check_endpoint
-from daemon.http import HttpServer
-from daemon.keep_alive import keep_alive
-from daemon.limited_log import LimitedLog
-from daemon.notify import ServiceNotifier
 from protocol.endpoint import check_http, parse_address
 from protocol.errors import ConfigurationError, DatasetError, ProtocolError
 from protocol.messages import (
@@ -39,6 +31,14 @@ from protocol.messages import (
 from protocol.orders import Append, Finish, Keep, OpenStream, Order
 from protocol.sink_delivery import DeliveryConfig, SinkDelivery
 from protocol.spec import MAX_FRAME_BYTES
+from serving.access import Access
+from serving.announce import Announce, Announcer
+from serving.connections import ConnectionGuard, ConnectionLimits
+from serving.endpoint import check_endpoint
+from serving.http import HttpServer
+from serving.keep_alive import keep_alive
+from serving.limited_log import LimitedLog
+from serving.notify import ServiceNotifier
 from sink.dataset import dataset_uuid, streams_on_disk
 from sink.disk import Disk
 from sink.lock import DirectoryLock

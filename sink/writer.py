@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
-from daemon.limited_log import LimitedLog
 from protocol.checksum import Buffer
 from protocol.errors import DatasetError, DiskFullError, HeadraceError
 from protocol.orders import Append, Attempt, Finish, Forget, Keep, OpenStream, Order
 from protocol.spec import StreamSpec
+from serving.limited_log import LimitedLog
 from sink.disk import Disk
 from sink.episode import RejectedError
 from sink.reports import (

@@ -9,9 +9,9 @@ import logging
 import sys
 from pathlib import Path
 
-from daemon.announce import Announce
 from inference.__main__ import serve
 from inference.server import ServerConfig
+from serving.announce import Announce
 from tests.inference.scenes import SmallSource
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from daemon.announce import Announce
 from inference.server import Server
 from producers.query_client import NoAnswerError, QueryClient, QueryClientConfig
 from protocol.announcement import read_announcement
 from protocol.errors import ConfigurationError
 from protocol.keys import read_client_key
 from protocol.namo.queries import Answer
+from serving.announce import Announce
 from tests.inference.conftest import RunServer, metric
 from tests.inference.scenes import query
 from tests.processes import wait_until

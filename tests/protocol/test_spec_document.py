@@ -21,8 +21,6 @@ import pytest
 import zmq
 from msgspec import inspect
 
-from daemon import connections
-from daemon.connections import ConnectionLimits
 from deploy import key_files
 from producers.publisher import Publisher
 from protocol import jpeg, layout, lease_book, messages, waiting_hellos
@@ -48,6 +46,8 @@ from protocol.spec import (
     Column,
     StreamSpec,
 )
+from serving import connections
+from serving.connections import ConnectionLimits
 from sink import daemon, shard_file, writer
 from sink.__main__ import SinkFlags
 from sink.daemon import Sink, SinkConfig

@@ -16,12 +16,12 @@ import zmq
 from prometheus_client import CollectorRegistry, Counter
 from zmq.utils.monitor import recv_monitor_message
 
-from daemon.access import Access
-from daemon.zap import ZapHandler
 from producers.publisher import Goal, Publisher, PublisherConfig
 from protocol.errors import ConfigurationError
 from protocol.keys import read_client_key
 from protocol.messages import Begin, Leased, Want, Welcome
+from serving.access import Access
+from serving.zap import ZapHandler
 from sink.daemon import Sink, SinkConfig
 from tests.fakes import CheckingReader, counted_episode, counting_spec, publish
 from tests.live_sink import RunSink

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from daemon.connections import ConnectionLimits
 from producers.publisher import Goal, Publisher
 from protocol.messages import Ping, Welcome
+from serving.connections import ConnectionLimits
 from tests.fakes import counting_spec, publish
 from tests.live_sink import GatedDisk, RunSink
 from tests.processes import Process, SinkProcess, wait_until

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon import notify
 from protocol.messages import Committed, Ping, Pong, Welcome
+from serving import notify
 from sink import daemon
 from tests.fakes import CheckingReader
 from tests.live_sink import GatedDisk, RunSink

@@ -6,8 +6,8 @@ import resource
 
 import pytest
 
-from daemon.open_files import allow_files
 from protocol.errors import ConfigurationError
+from serving.open_files import allow_files
 
 
 def test_files_are_allowed_as_far_as_the_system_lets_us() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import zmq
 
-from daemon import announce
-from daemon.announce import Announce, Announcer, announce_of
 from protocol.announcement import read_announcement
 from protocol.errors import ConfigurationError
+from serving import announce
+from serving.announce import Announce, Announcer, announce_of
 
 PUBLIC = zmq.curve_keypair()[0].decode()
 LOCAL = "tcp://127.0.0.1:0"

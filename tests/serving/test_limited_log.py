@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daemon.limited_log import PER_WINDOW, LimitedLog
+from serving.limited_log import PER_WINDOW, LimitedLog
 
 
 class _Lines:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import msgspec
 
-from daemon.endpoint import check_endpoint
 from protocol.announcement import (
     FORMAT,
     FORMAT_VERSION,
@@ -26,6 +25,7 @@ from protocol.announcement import (
     read_announcement,
 )
 from protocol.errors import ConfigurationError
+from serving.endpoint import check_endpoint
 
 log = logging.getLogger("headrace.daemon")
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import zmq
 from prometheus_client import Counter
 
-from daemon.zap import DOMAIN, ZapHandler, user_of
 from protocol.errors import ConfigurationError
 from protocol.keys import read_allowed, read_sink_key
+from serving.zap import DOMAIN, ZapHandler, user_of
 
 log = logging.getLogger("headrace.daemon")
 

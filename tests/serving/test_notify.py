@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.notify import ServiceNotifier
+from serving.notify import ServiceNotifier
 from tests.service_manager import Manager
 
 

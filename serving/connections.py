@@ -43,9 +43,9 @@ from dataclasses import dataclass
 import zmq
 from prometheus_client import Counter, Gauge
 
-from daemon.connection_events import ConnectionEvents
-from daemon.limited_log import LimitedLog
-from daemon.process_memory import OwnMemory
+from serving.connection_events import ConnectionEvents
+from serving.limited_log import LimitedLog
+from serving.process_memory import OwnMemory
 
 log = logging.getLogger("headrace.daemon")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry
 
-from daemon.http import MAX_CONNECTIONS, HttpServer
+from serving.http import MAX_CONNECTIONS, HttpServer
 from tests.processes import wait_until
 
 
