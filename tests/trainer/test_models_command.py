@@ -53,7 +53,7 @@ def test_list_and_rollback(models: Path, capsys: pytest.CaptureFixture[str]) -> 
     first, second = version_names(models, "goal")
     capsys.readouterr()
     assert main(["list", "--models", str(models)]) == 0
-    assert f"goal: GoalModel, 153876 parameters\n    {first}\n  → {second}\n" in capsys.readouterr().out
+    assert f"goal: GoalModel, 154004 parameters\n    {first}\n  → {second}\n" in capsys.readouterr().out
     assert main(["rollback", "goal", "--models", str(models)]) == 0
     assert capsys.readouterr().out == f"goal is now {first}\n"
     assert main(["rollback", "goal", "--models", str(models), "--to", second]) == 0
