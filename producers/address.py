@@ -26,7 +26,8 @@ log = logging.getLogger("headrace.producers")
 
 WAIT_S = 300.0
 _LOOK_S = 0.5
-_HOST_AND_PORT = re.compile(r"[^/\s]+:\d+")
+# HOST:PORT without tcp://, or a word: no one calls a file so that a server on another machine is to write.
+_NO_FILE = re.compile(r"[^/\s]+:\d+|[^/.]+")
 
 
 class Address:
@@ -44,7 +45,7 @@ class Address:
         self._began = time.monotonic()
         self._found: str | None = None  # what `find` returned last that was an endpoint
         self.is_file = "://" not in text
-        if self.is_file and _HOST_AND_PORT.fullmatch(text) and not Path(text).exists():
+        if self.is_file and _NO_FILE.fullmatch(text) and not Path(text).exists():
             raise ConfigurationError(f"expected tcp://HOST:PORT or the path of an announcement, found {text!r}")
 
     def find(self) -> str | None:
