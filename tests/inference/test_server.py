@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 
@@ -367,7 +368,8 @@ def test_metrics_are_what_happened(run_server: RunServer) -> None:
         "headrace_infer_queue_items 0.0",
     ):
         assert line in text
-    assert metric(server, "batches_total", fired="idle") == 3
+    # Each was a batch of its own; how long it waited for others depends on how busy the machine is.
+    assert sum(map(float, re.findall(r"^headrace_infer_batches_total{.*} (.*)$", text, re.MULTILINE))) == 3
     assert fetch(server, "/else")[0] == 404
 
 
