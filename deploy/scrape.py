@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 _TIMEOUT_S = 3.0
 _MOST_BYTES = 8 << 20
 _INFERENCE = "headrace_infer_"
+_STATUS = {"streams", "producers", "problems", "warnings"}
 # (name of a sample, its labels in order) → value
 Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -51,8 +52,8 @@ def _look(address: str) -> Page:
         if error.code != http.HTTPStatus.NOT_FOUND:
             raise
     else:
-        if not isinstance(status, dict) or not isinstance(status.get("streams"), dict):
-            raise ValueError("a /status without streams")
+        if not isinstance(status, dict) or not status.keys() >= _STATUS:
+            raise ValueError(f"a /status without {', '.join(sorted(_STATUS))}")
         return Page(address, status=status)
     samples = {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
