@@ -117,7 +117,7 @@ def test_the_signal_before_the_time_limit_drains(slurm: MiniSlurm, submitted: Su
     jobs = submitted.submit()
     submitted.wait_for_episodes(10)
     submitted.wait_for_producers(6)
-    # The signal comes 60 s before the limit, and Slurm looks every half minute: it must have more than that left.
+    # Producers get the signal 120 s before the limit; Slurm looks every half minute, and must have more than that left.
     minutes = math.ceil((slurm.longest_run_s() + 45) / 60)
     for name in ("producers-0", "servers"):
         slurm.run("scontrol", "update", f"JobId={jobs[name]}", f"TimeLimit={minutes}")
