@@ -6,10 +6,13 @@ import io
 import json
 from pathlib import Path
 
+import av
 import h5py
 import numpy as np
+import pyarrow
 from numpy.typing import NDArray
 from PIL import Image
+from pyarrow import parquet
 
 HEIGHT, WIDTH = 48, 64
 STEPS = (6, 9, 7)
@@ -89,3 +92,69 @@ def write_robomimic(path: Path) -> Path:
                 images = [picture("top", episode, step + shift) for step in range(steps)]
                 demo[f"{group}/top_image"] = np.stack(images)
     return path
+
+
+def write_lerobot(folder: Path, video: bool) -> Path:
+    """LeRobotDataset v3.0: all episodes in one table, the camera `top` as one video or as JPEGs in the table."""
+    top = {"shape": [HEIGHT, WIDTH, 3], "names": ["height", "width", "channels"]}
+    features = {
+        "observation.state": {"dtype": "float32", "shape": [2], "names": ["x", "y"]},
+        "action": {"dtype": "float32", "shape": [2], "names": None},
+        "next.success": {"dtype": "bool", "shape": [1], "names": None},
+        "observation.images.top": {"dtype": "video" if video else "image", **top},
+        **{name: {"dtype": "int64", "shape": [1], "names": None} for name in ("frame_index", "episode_index", "index")},
+    }
+    info = {
+        "codebase_version": "v3.0",
+        "fps": 20,
+        "features": features,
+        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+        "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
+    }
+    for name in ("meta/episodes/chunk-000", "data/chunk-000", "videos/observation.images.top/chunk-000"):
+        (folder / name).mkdir(parents=True)
+    (folder / "meta/info.json").write_text(json.dumps(info))
+    pictures = [picture("top", episode, step) for episode, steps in enumerate(STEPS) for step in range(steps)]
+    rows = [
+        {
+            "observation.state": (actions(episode) + 1)[step].tolist(),
+            "action": actions(episode)[step].tolist(),
+            "next.success": episode != 1 and step == steps - 1,
+            "frame_index": step,
+            "episode_index": episode,
+            "index": sum(STEPS[:episode]) + step,
+        }
+        for episode, steps in enumerate(STEPS)
+        for step in range(steps)
+    ]
+    if video:
+        _write_video(folder / "videos/observation.images.top/chunk-000/file-000.mp4", pictures)
+    else:
+        for row, image in zip(rows, pictures, strict=True):
+            row["observation.images.top"] = {"bytes": jpeg_bytes(image), "path": None}
+    parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "data/chunk-000/file-000.parquet")
+    videos = "videos/observation.images.top"
+    episodes = [
+        {
+            "episode_index": episode,
+            "tasks": ["move the cube"],
+            "length": steps,
+            "data/chunk_index": 0,
+            "data/file_index": 0,
+            f"{videos}/chunk_index": 0,
+            f"{videos}/file_index": 0,
+            f"{videos}/from_timestamp": sum(STEPS[:episode]) / 20,
+        }
+        for episode, steps in enumerate(STEPS)
+    ]
+    parquet.write_table(pyarrow.Table.from_pylist(episodes), folder / "meta/episodes/chunk-000/file-000.parquet")
+    return folder
+
+
+def _write_video(path: Path, pictures: list[NDArray[np.uint8]]) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=20, options={"crf": "5", "g": "4"})
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        for image in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))

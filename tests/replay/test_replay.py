@@ -8,11 +8,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from producers.replay.formats import open_recording
 from protocol.dataset_view import DatasetView
-from protocol.errors import ConfigurationError
+from protocol.errors import ConfigurationError, EpisodeError
 from protocol.messages import Outcome
 from protocol.shard_view import EpisodeView
 from tests.processes import Process, SinkProcess, wait_until
@@ -26,6 +28,7 @@ from tests.replay.recordings import (
     jpeg_bytes,
     picture,
     write_act,
+    write_lerobot,
     write_robomimic,
 )
 
@@ -111,6 +114,39 @@ def test_robomimic(tmp_path: Path, sink: SinkProcess) -> None:
         assert episode.shard.document(attributes["documents"]["model_xml"]) == b"<mujoco/>"
         for step in range(episode.steps):
             assert worst(decoded(episode.frame("top", step)), picture("top", number, step)) < TOLERANCE
+
+
+@pytest.mark.parametrize("video", [False, True])
+def test_lerobot(tmp_path: Path, sink: SinkProcess, video: bool) -> None:
+    source = write_lerobot(tmp_path / "cube", video)
+    with replay(sink, source) as process:
+        assert process.wait() == 0, process.output
+    episodes = stored(tmp_path / "data", "replay/cube")
+    assert sorted(episodes) == [0, 1, 2]
+    assert episodes[0].shard.spec.rate_hz == 20
+    for number, episode in episodes.items():
+        assert episode.steps == STEPS[number]
+        assert episode.outcome is (Outcome.FAILURE if number == 1 else Outcome.SUCCESS)
+        assert np.array_equal(episode.column("observations/state"), actions(number) + 1)
+        assert episode.attributes()["tasks"] == ["move the cube"]
+        for step in range(episode.steps):
+            image = picture("top", number, step)
+            assert worst(decoded(episode.frame("top", step)), image) < TOLERANCE
+            if not video:
+                assert episode.frame("top", step) == jpeg_bytes(image), "published as it is"
+
+
+def test_a_video_that_is_cut_off_is_named(tmp_path: Path) -> None:
+    source = write_lerobot(tmp_path / "cube", video=True)
+    table = next(source.glob("meta/episodes/*/*.parquet"))
+    rows = parquet.read_table(table).to_pylist()
+    rows[2]["videos/observation.images.top/from_timestamp"] += 0.1
+    parquet.write_table(pyarrow.Table.from_pylist(rows), table)
+    with open_recording(source).episode(2) as episode:
+        last = episode.steps - 1
+        assert worst(episode.frame("top", last - 2), picture("top", 2, last)) < TOLERANCE, "two frames late"
+        with pytest.raises(EpisodeError, match=r"file-000\.mp4: expected a frame at 1\.1500 s, found none"):
+            episode.frame("top", last)
 
 
 def test_what_is_missing_is_published_by_a_second_run(tmp_path: Path, sink: SinkProcess) -> None:
@@ -212,3 +248,20 @@ def _spoil(source: Path, damage: str) -> None:
                     file["observations/note"] = np.array([b"a"] * 6)
                 case "other file":
                     file.create_dataset("observations/qpos", (6, 2), "f4", external=[("/etc/hostname", 0, 48)])
+
+
+def test_the_commands_of_the_page(tmp_path: Path, sink: SinkProcess) -> None:
+    page = (Path(__file__).parents[2] / "docs/replay.md").read_text()
+    lines = [line for line in page.split("```sh\n")[1].split("```")[0].splitlines() if " replay " in line]
+    sources = [
+        write_act(tmp_path / "act", False),
+        write_robomimic(tmp_path / "l.hdf5"),
+        write_lerobot(tmp_path / "p", True),
+    ]
+    assert len(lines) == len(sources)
+    for line, source in zip(lines, sources, strict=True):
+        words = line.replace("tcp://127.0.0.1:5555", sink.endpoint).split()
+        words[words.index("--from") + 1] = str(source)
+        with Process("-m", "deploy.main", *words[1:], "--plain", "--workers", "1") as process:
+            assert process.wait() == 0, process.output
+    assert DatasetView(tmp_path / "data").streams == ["recorded/lift", "replay/act", "replay/p"]
