@@ -65,7 +65,7 @@ class ActFolder:
                 return _jpeg(row, f"{file.filename}: camera {name!r}, step {step}") if compressed else row
 
             yield RecordedEpisode(
-                steps=_steps(file),
+                steps=_recorded_steps(file),
                 columns={each.name: file[each.name][:] for each in self.layout.columns},
                 frame=frame,
                 success=bool(file.attrs.get("success", True)),
@@ -76,7 +76,12 @@ class ActFolder:
 
 def _steps_of(path: Path) -> int:
     with h5py.File(path) as file:
-        return _steps(file)
+        return _recorded_steps(file)
+
+
+def _recorded_steps(file: h5py.File) -> int:
+    """Without those that `headrace export act --equal-length` added at the end: the attribute says so."""
+    return min(int(file.attrs.get("steps", _steps(file))), _steps(file))
 
 
 def _steps(file: h5py.File) -> int:

@@ -88,6 +88,16 @@ def test_act(tmp_path: Path, sink: SinkProcess, compress: bool) -> None:
         assert episode.attributes()["replayed"] == {"file": "cube transfer", "format": "act", "episode": number}
 
 
+def test_held_steps_of_an_equal_length_export_are_not_replayed(tmp_path: Path) -> None:
+    source = write_act(tmp_path / "cube", False)
+    with h5py.File(source / "episode_1.hdf5", "a") as file:
+        file.attrs["steps"] = 4
+    recording = open_recording(source)
+    with recording.episode(1) as episode:
+        assert episode.steps == 4
+    assert recording.layout.max_steps == max(STEPS[0], 4, STEPS[2])
+
+
 def test_channels_can_be_exchanged_back(tmp_path: Path, sink: SinkProcess) -> None:
     source = write_act(tmp_path / "swapped", True)
     with replay(sink, source, "--swap-channels") as process:
