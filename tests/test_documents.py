@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tyro
+from PIL import Image
 
 from deploy import main as headrace
+from protocol.messages import Outcome
+from tests.datasets import SPEC, Recorded, write_dataset
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -86,3 +91,15 @@ def test_a_mentioned_flag_exists(line: str, refusal: Callable[[str], str]) -> No
 )
 def test_what_does_not_exist_is_found(line: str, refusal: Callable[[str], str]) -> None:
     assert re.search("Unrecognized|there is no|expected", refusal(line))
+
+
+def test_the_page_of_the_format_reads_a_dataset(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "runs/can", [Recorded(7), Recorded(8, outcome=Outcome.FAILURE)])
+    [program] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/format.md").read_text(), re.DOTALL)
+    shard = "runs/can/robosuite/PickPlaceCan/000000.h5"
+    assert shard in program
+    program = program.replace(shard, f"runs/can/{SPEC.name}/000000.h5")
+    words = [sys.executable, "-W", "error", "-c", program]
+    said = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == ["7 True (6, 2) ['documents']", "8 False (6, 2) ['documents']"]
+    assert Image.open(tmp_path / "frame.jpg").size == (64, 48)
