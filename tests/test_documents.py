@@ -102,4 +102,5 @@ def test_the_page_of_the_format_reads_a_dataset(tmp_path: Path) -> None:
     words = [sys.executable, "-W", "error", "-c", program]
     said = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert said.splitlines() == ["7 True (6, 2) ['documents']", "8 False (6, 2) ['documents']"]
-    assert Image.open(tmp_path / "frame.jpg").size == (64, 48)
+    with Image.open(tmp_path / "frame.jpg") as image:
+        assert image.size == (64, 48)
