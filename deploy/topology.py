@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from deploy.kubernetes.settings import KubernetesSettings
 from deploy.slurm.settings import SlurmSettings
+from deploy.systemd.settings import SystemdSettings
 from deploy.typos import check_keys
 from protocol.errors import ConfigurationError
 from protocol.keys import CLIENTS, check_name
@@ -128,7 +130,8 @@ class Shared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A sink and its producers; perhaps an inference server for them, and trainers of its models.
 
-    name: of the collection; that of the file if it is empty. slurm: what only Slurm needs to know.
+    name: of the collection; that of the file if it is empty. slurm, systemd, kubernetes: what only that engine needs to
+    know.
     """
 
     sink: SinkSettings
@@ -139,6 +142,8 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     security: Security | None = None
     shared: Shared | None = None
     slurm: SlurmSettings = SlurmSettings()
+    systemd: SystemdSettings = SystemdSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
 
     def __post_init__(self) -> None:
         asking = [each.what for each in self.producers if each.asks]
