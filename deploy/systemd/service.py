@@ -18,7 +18,7 @@ _WATCHDOG_S = 60
 _START_S = 900
 _WEIGHT = {"sink": 500, "inference": 300, "trainer": 50, "producers": 50}
 _TITLES = {"sink": "sink", "inference": "inference server", "trainer": "trainer", "producers": "producer"}
-# The exit status of producers that were asked to stop.
+# The exit status of producers and trainers that were asked to stop.
 _INTERRUPTED = "130"
 _RESTART_S = 10
 _GROWING_PAUSES = 254  # the first release of systemd that has them
@@ -115,7 +115,9 @@ def _life(role: Role, frame: Frame) -> Settings:
         rows += [("TimeoutStartSec", str(_START_S)), ("WatchdogSec", str(_WATCHDOG_S))]
     if role.kind == "producers":
         # Its workers are stopped by the program itself; one that the kernel killed is started again by it.
-        rows += [("KillMode", "mixed"), ("SuccessExitStatus", _INTERRUPTED), ("OOMPolicy", "continue")]
+        rows += [("KillMode", "mixed"), ("OOMPolicy", "continue")]
+    if role.announces is None:
+        rows.append(("SuccessExitStatus", _INTERRUPTED))
     return [*rows, ("KillSignal", "SIGTERM"), ("TimeoutStopSec", str(STOP_S[role.kind]))]
 
 

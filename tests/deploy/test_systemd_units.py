@@ -107,6 +107,8 @@ def test_what_each_unit_is_told() -> None:
     assert settings(planner, "InaccessiblePaths") == ["-/var/lib/headrace/keys/sink.key"]
     assert settings(planner, "After")[1:] == ["headrace-sink.service", "headrace-inference.service"]
     assert "HEADRACE_NAME=%H/producers-0.%i" in settings(planner, "Environment")
+    for stopped in (planner, files["headrace-train-object.service"]):
+        assert settings(stopped, "SuccessExitStatus") == ["130"], "asked to stop is no failure"
     assert (settings(planner, "CPUQuota"), settings(planner, "KillMode")) == (["200%"], ["mixed"])
     assert "MUJOCO_GL=egl" in settings(drawer, "Environment")
     assert settings(planner, "PrivateDevices") == ["yes"]
