@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,17 +16,21 @@ from deploy.rendered import write
 from deploy.systemd.units import render_units
 from deploy.topology import read_topology
 from protocol.announcement import read_announcement
+from protocol.dataset_view import DatasetView
+from protocol.published import version_names
 from tests.fakes import CheckingReader
 from tests.processes import wait_until
 from tests.systemd.machine import ENVIRONMENT, PYTHON, Machine, missing
 
 SUCCESSES = 40
-SINK, INFERENCE, WORKER, PRYING = (
+SINK, INFERENCE, TRAINER, PRODUCERS, PRYING = (
     "headrace-sink.service",
     "headrace-inference.service",
-    "headrace-producer-0@{}.service",
+    "headrace-train-object.service",
+    "headrace-producer-{}@0.service",
     "headrace-producer-1@0.service",
 )
+WORKER = "headrace-producer-0@{}.service"
 # What systemd and shells would take apart.
 DATA = 'arms 100% $HOME "x"'
 TOPOLOGY = """
@@ -51,20 +57,50 @@ environment = {{ PYTHONPATH = "{PYTHONPATH}", LD_LIBRARY_PATH = "{LD_LIBRARY_PAT
 """
 
 
+LEARNING = """
+name = "lab"
+[sink]
+data = "d"
+memory_mib = 192
+shard_mib = 2
+flags = {{ max-producers = 16 }}
+[inference]
+models = "models/namo"
+flags = {{ threads = 1 }}
+[[trainers]]
+what = "object"
+flags = {{ threads = 1 }}
+[[producers]]
+simulator = "namo"
+workers = 1
+flags = {{ end-idx = 6, difficulty = "easy" }}
+[[producers]]
+simulator = "robosuite"
+workers = 1
+flags = {{ env = "Lift", episodes = 1, camera-height = 96, camera-width = 96 }}
+[systemd]
+python = "{python}"
+environment = {{ PYTHONPATH = "{PYTHONPATH}", LD_LIBRARY_PATH = "{LD_LIBRARY_PATH}" }}
+"""
+
+
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    """With the units of the topology, and faster where a test would wait."""
+def boot(tmp_path: Path) -> Iterator[Callable[[str], Machine]]:
+    """Make a machine with the units of a topology, given as text; faster where a test would wait."""
     if why := missing():
         pytest.skip(f"no systemd of its own: {why}")
-    file = tmp_path / "lab.toml"
-    file.write_text(
-        TOPOLOGY.format(python=PYTHON, successes=SUCCESSES, data=DATA, state="/var/lib/headrace", **ENVIRONMENT)
-    )
-    write(render_units(read_topology(file), tmp_path, user_manager=False), tmp_path / "rendered", force=False)
-    made = Machine(tmp_path, tmp_path / "rendered")
-    made.override(SINK, "RestartSec=100ms\nWatchdogSec=5\n")
-    with made:
-        yield made
+    with ExitStack() as machines:
+
+        def make(text: str) -> Machine:
+            file = tmp_path / "lab.toml"
+            state = "/var/lib/headrace"
+            file.write_text(text.format(python=PYTHON, successes=SUCCESSES, data=DATA, state=state, **ENVIRONMENT))
+            write(render_units(read_topology(file), tmp_path, user_manager=False), tmp_path / "rendered", force=False)
+            made = Machine(tmp_path, tmp_path / "rendered")
+            made.override(SINK, "RestartSec=100ms\nWatchdogSec=5\n")
+            return machines.enter_context(made)
+
+        yield make
 
 
 def _make_keys(machine: Machine) -> None:
@@ -76,7 +112,8 @@ def _make_keys(machine: Machine) -> None:
     machine.run("chown", "-R", "headrace:headrace", "/var/lib/headrace/keys")
 
 
-def test_a_collection_under_systemd(machine: Machine) -> None:
+def test_a_collection_under_systemd(boot: Callable[[str], Machine]) -> None:
+    machine = boot(TOPOLOGY)
     _make_keys(machine)
     home = machine.state / "lib" / "headrace"
     announced = home / f"{DATA}.collection" / "sink.json"
@@ -106,3 +143,25 @@ def test_a_collection_under_systemd(machine: Machine) -> None:
         machine.wait_for(unit, "SubState", "dead", 60)
         assert (machine.shows(unit, "SubState"), machine.shows(unit, "Result")) == ("dead", "success"), machine.log()
     assert read_announcement(announced).stopped is not None
+
+
+def test_simulators_models_and_a_trainer_run_within_their_reach(boot: Callable[[str], Machine]) -> None:
+    """Drawing, torch and compiled loops make machine code and caches; all that has to be allowed."""
+    machine = boot(LEARNING)
+    home = machine.state / "lib" / "headrace"
+    machine.systemctl("start", "--no-block", "headrace.target")
+    for unit in (PRODUCERS.format(number) for number in range(2)):
+        machine.wait_for(unit, "ActiveState", "active", 120)
+        machine.wait_for(unit, "SubState", "dead", 150)
+        assert (machine.shows(unit, "Result"), machine.shows(unit, "NRestarts")) == ("success", "0"), machine.log()
+    with DatasetView(home / "d") as view:
+        streams = Counter(episode.shard.spec.name for episode in view.new_episodes())
+    assert streams["namo/all_easy"] == 6
+    assert streams["robosuite/Lift"] >= 1
+
+    wait_until(lambda: "object: step 50: " in machine.log(), "the trainer makes steps", 120)
+    machine.systemctl("stop", "headrace.target")
+    for unit in (TRAINER, INFERENCE, SINK):
+        machine.wait_for(unit, "SubState", "dead", 100)
+        assert machine.shows(unit, "Result") == "success", machine.log()
+    assert len(version_names(home / "models" / "namo", "object")) == 2, "a trainer that is stopped publishes"
