@@ -24,6 +24,8 @@ PROGRAMS = ("unshare", "nsenter", "systemctl", "systemd-sysusers", "systemd-tmpf
 SYSTEMD = Path("/lib/systemd/systemd")
 _TARGETS = ("sysinit", "basic", "shutdown", "umount", "multi-user", "network-online")
 _GROUP = "headrace-test-"
+# Each question is two programs, and the machine shares its processors with the units.
+ASK_S = 0.5
 _TELLING = "ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,ExecStart,NRestarts,StatusText"
 _BOOT = """\
 set -eu
@@ -177,7 +179,8 @@ class Machine:
     def wait_for(self, unit: str, key: str, value: str, deadline_s: float = DEADLINE_S) -> None:
         """Until a property has a value."""
         try:
-            wait_until(lambda: self.shows(unit, key) == value, f"{key} of {unit} is {value}", deadline_s)
+            what = f"{key} of {unit} is {value}"
+            wait_until(lambda: self.shows(unit, key) == value, what, deadline_s, ASK_S)
         except AssertionError as error:
             state = self.systemctl("show", "--property", _TELLING, unit)
             raise AssertionError(f"{error}\n{state}\n{self.log()}") from error
