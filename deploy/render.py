@@ -14,18 +14,22 @@ from tyro.conf import Positional, subcommand
 
 from deploy.rendered import Rendered, write
 from deploy.topology import read_topology
+from protocol.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
 class SystemdFlags:
-    """Units for systemd.
+    """Units for systemd, from a topology file.
 
-    headrace-sink.service and headrace-inference.service (Type=notify, watchdog, restart, hardening),
-    headrace-train-WHAT.service, the template headrace-producer@.service (headrace-producer-N@.service if there are
-    several [[producers]]), and headrace.target, which groups them. For the system also sysusers.d/headrace.conf, and
-    tmpfiles.d/headrace.conf for directories outside of /var/lib. Relative paths of the topology are below
-    /var/lib/headrace, with --user below this directory. [systemd] in the topology chooses another prefix than
-    `headrace`, the user and the interpreter.
+    * headrace-sink.service, headrace-inference.service: Type=notify, watchdog
+    * headrace-train-WHAT.service: one for each of [[trainers]]
+    * headrace-producer@.service: a template, with `count` instances
+      (headrace-producer-N@.service if there are several [[producers]])
+    * headrace.target: groups them
+    * sysusers.d, tmpfiles.d: their user, and directories outside of /var/lib
+
+    Relative paths are below /var/lib/headrace; with --user below this directory.
+    [systemd] in the topology chooses another prefix, the user and the interpreter.
     """
 
     topology: Positional[Path]
@@ -40,13 +44,15 @@ class SystemdFlags:
 
 @dataclass(frozen=True)
 class KubernetesFlags:
-    """Manifests for Kubernetes, as a base with overlays for kustomize. They were not run in a cluster.
+    """Manifests for Kubernetes, from a topology file. They were not run in a cluster.
 
-    base/: namespace and service account, a StatefulSet with a volume claim and a headless Service for the sink, a
-    Deployment with a Service for inference, an Indexed Job for each of [[producers]], a Deployment for each trainer,
-    network policies, a disruption budget. overlays/small: one producer of each kind, little disk. overlays/gpu: a GPU
-    for inference and rendering. components/monitoring: a PodMonitor for the Prometheus operator. Keys are Secrets that
-    the manifests name; what makes them is printed.
+    * base: StatefulSet with a volume for the sink, Deployment for inference and each
+      trainer, Indexed Job for each of [[producers]], Services, network policies
+    * overlays/small: one producer of each kind, little disk
+    * overlays/gpu: a GPU for inference and for drawing, metrics watched
+    * components/monitoring: a PodMonitor for the Prometheus operator
+
+    Keys are Secrets that the manifests name; what makes them is printed.
     """
 
     topology: Positional[Path]
@@ -59,12 +65,19 @@ class KubernetesFlags:
     """Replace files that are there with other content; otherwise nothing is written then."""
 
 
+ENGINES = ("systemd", "kubernetes")
 Flags = Annotated[SystemdFlags, subcommand("systemd")] | Annotated[KubernetesFlags, subcommand("kubernetes")]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the files, and say what to do with them. Raises HeadraceError."""
-    flags = tyro.cli(Flags, prog="headrace render", args=argv, description=__doc__)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and not words[0].startswith("-") and words[0] not in ENGINES:
+        raise ConfigurationError(
+            f"expected an engine, {' or '.join(ENGINES)}, found {words[0]!r}; "
+            "for example: headrace render systemd FILE --out DIRECTORY"
+        )
+    flags = tyro.cli(Flags, prog="headrace render", args=words, description=__doc__)
     rendered = _rendered(flags)
     written = write(rendered, flags.out, flags.force)
     same = len(rendered.files) - len(written)

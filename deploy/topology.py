@@ -20,6 +20,8 @@ from protocol.keys import CLIENTS, check_name
 
 Flags = dict[str, bool | int | float | str | list[str]]
 Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")]
+# Those of `headrace produce`.
+SIMULATORS = ("robosuite", "namo")
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -60,6 +62,9 @@ class Producers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if (self.simulator is None) == (not self.program):
             raise ValueError("expected either `simulator` or `program`, found both or neither")
+        if self.simulator is not None and self.simulator not in SIMULATORS:
+            known = ", ".join(SIMULATORS)
+            raise ValueError(f"`simulator` {self.simulator!r}: expected one of {known}, or a `program` of your own")
         if self.program and self.flags:
             raise ValueError("`flags` are those of a simulator; give those of a program in `program`")
 

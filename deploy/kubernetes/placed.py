@@ -84,9 +84,12 @@ def place(topology: Topology) -> Placed:
     if inference is not None and inference.keys is not None:
         raise ConfigurationError(f"[inference] has the keys {inference.keys}; expected those of [security] for both")
     flags = inference.flags if inference is not None else {}
-    if given := sorted({"bind", "http", "keys"} & flags.keys()):
-        raise ConfigurationError(f"[inference] flags has {', '.join(given)}, which the manifests choose; remove them")
-    flags = {"bind": f"tcp://0.0.0.0:{INFERENCE_PORT}", "http": f"0.0.0.0:{HTTP_PORT}", **flags}
+    if "keys" in flags:
+        raise ConfigurationError(
+            f"[inference] flags has keys = {flags['keys']!r}; expected those of [security] for both"
+        )
+    # As with the sink's, a port of one machine means nothing in a pod.
+    flags = {**flags, "bind": f"tcp://0.0.0.0:{INFERENCE_PORT}", "http": f"0.0.0.0:{HTTP_PORT}"}
     placed = replace(
         topology,
         sink=replace(

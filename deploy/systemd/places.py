@@ -14,7 +14,8 @@ from protocol.errors import ConfigurationError
 from protocol.keys import SINK_KEY
 
 STATE = Path("/var/lib")
-_HOMES, _TEMPORARY = ("/home", "/root", "/run/user"), ("/tmp", "/var/tmp")
+_ROOT, _ROOTS_HOME = "root", "/root"
+_HOMES, _TEMPORARY = ("/home", _ROOTS_HOME, "/run/user"), ("/tmp", "/var/tmp")
 
 
 def places(role: Role, frame: Frame) -> Settings:
@@ -87,10 +88,17 @@ def reaches_homes(role: Role, frame: Frame) -> bool:
 
 
 def check_places(role: Role, frame: Frame) -> None:
-    """Raise ConfigurationError for what no unit of the system would find."""
+    """Raise ConfigurationError for what no unit of the system would find, or could run."""
     for path in () if frame.user_manager else _all_paths(role, frame):
         if _below(path, _TEMPORARY):
             raise ConfigurationError(
                 f"{path}: units of the system have a /tmp of their own (PrivateTmp) and would not find it; "
                 "expected a place that stays, or --user"
             )
+    user, python = frame.settings.user, Path(frame.headrace[0])
+    hidden = any(_below(path, [_ROOTS_HOME]) for path in (python, python.resolve()))
+    if hidden and user != _ROOT and not frame.user_manager:
+        raise ConfigurationError(
+            f"{python}: the user {user} cannot run what is below {_ROOTS_HOME}; install Headrace elsewhere, e.g. "
+            'below /opt, and give [systemd] python = "/opt/headrace/bin/python"'
+        )

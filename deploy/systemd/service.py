@@ -20,6 +20,8 @@ _WEIGHT = {"sink": 500, "inference": 300, "trainer": 50, "producers": 50}
 _TITLES = {"sink": "sink", "inference": "inference server", "trainer": "trainer", "producers": "producer"}
 # The exit status of producers and trainers that were asked to stop.
 _INTERRUPTED = "130"
+# That of a command whose flags are wrong, which are no better the next time.
+_USAGE_ERROR = "2"
 _RESTART_S = 10
 _GROWING_PAUSES = 254  # the first release of systemd that has them
 _NETWORK = "network-online.target"
@@ -109,6 +111,8 @@ def _environment(role: Role, frame: Frame) -> Settings:
 
 def _life(role: Role, frame: Frame) -> Settings:
     rows: Settings = [("Restart", "on-failure"), ("RestartSec", str(_RESTART_S))]
+    if not role.own_program:
+        rows.append(("RestartPreventExitStatus", _USAGE_ERROR))
     if frame.settings.version >= _GROWING_PAUSES:
         rows += [("RestartSteps", "5"), ("RestartMaxDelaySec", "300")]
     if role.announces is not None:

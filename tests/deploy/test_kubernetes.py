@@ -191,6 +191,20 @@ def test_what_is_referred_to_is_there(example: list[Json]) -> None:
         assert {each["targetPort"] for each in service["spec"]["ports"]} <= names
 
 
+def test_prometheus_finds_the_servers_metrics(example: list[Json]) -> None:
+    spec = by_kind(example, "PodMonitor")["two-arms"]["spec"]
+    (chosen,), (endpoint,) = spec["selector"]["matchExpressions"], spec["podMetricsEndpoints"]
+    assert (chosen["key"], chosen["operator"]) == ("app.kubernetes.io/component", "In")
+    found = {}
+    for workload in (each for each in example if each["kind"] in WORKLOADS):
+        labels = workload["spec"]["template"]["metadata"]["labels"]
+        if _selects(spec["selector"]["matchLabels"], workload) and labels[chosen["key"]] in chosen["values"]:
+            found[labels[chosen["key"]]] = [each["name"] for each in container(workload)["ports"]]
+    assert sorted(found) == ["inference", "sink"]
+    assert all(endpoint["port"] in ports for ports in found.values())
+    assert endpoint["path"] == "/metrics"
+
+
 def _selects(labels: Json, workload: Json) -> bool:
     return bool(labels.items() <= workload["spec"]["template"]["metadata"]["labels"].items())
 
@@ -227,6 +241,15 @@ def test_pods_are_unprivileged_and_drain(example: list[Json]) -> None:
     assert sink["readinessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
     assert sink["livenessProbe"]["httpGet"]["path"] == "/metrics", "a full disk is no reason to be killed"
     assert "--http-without-keys" in sink["command"]
+
+
+def test_addresses_of_one_machine_become_those_of_pods(tmp_path: Path) -> None:
+    more = '[inference]\nmodels = "m"\nflags = { http = "127.0.0.1:9465", bind = "tcp://127.0.0.1:7", threads = 1 }'
+    served = by_kind(objects(rendered(read(tmp_path, more))), "Deployment")["t-inference"]
+    words = container(served)["command"]
+    assert "0.0.0.0:9464" in words
+    assert "tcp://0.0.0.0:5556" in words
+    assert not any("127.0.0.1" in word for word in words)
 
 
 def test_the_command_of_the_sink_is_one_that_it_takes(example: list[Json]) -> None:
@@ -282,7 +305,7 @@ def test_keys_are_written_only_if_asked_for(tmp_path: Path) -> None:
         ('[sink]\ndata = "d"\n[[producers]]\nsimulator = "namo"', "so it needs keys; add [security]"),
         (SMALL.format(more='key = "k"'), "producers 0 have the key k; expected that of [security]"),
         ('name = "' + 40 * "x" + '"\n' + SMALL.format(more=""), "expected at most 36 characters"),
-        (SMALL.format(more='[inference]\nmodels = "m"\nflags = { bind = "x" }'), "flags has bind, which the manifests"),
+        (SMALL.format(more='[inference]\nmodels = "m"\nflags = { keys = "x" }'), "flags has keys = 'x'; expected"),
         (SMALL.format(more='[kubernetes]\nimage = "a b"'), "$.kubernetes.image"),
         (SMALL.format(more='[kubernetes]\nnamespace = "A"'), "$.kubernetes.namespace"),
     ],

@@ -55,3 +55,9 @@ def test_the_command_says_what_to_do_next_and_keeps_what_is_there(
     assert "replace them with --force" in capsys.readouterr().err
     assert main([*words, "--force"]) == 0
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+
+
+def test_another_engine_is_refused_before_anything_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "sytemd", "deploy/systemd.example.toml", "--out", "units"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("headrace render: expected an engine, systemd or kubernetes, found 'sytemd'")

@@ -26,9 +26,9 @@ data = "{data}"
 [[producers]]
 simulator = "robosuite"
 [systemd]
-python = "/usr/bin/python3"
 {more}
 """
+PYTHON = 'python = "/usr/bin/python3"\n'
 
 
 def rendered(topology: Topology, user: bool = False) -> dict[str, str]:
@@ -36,6 +36,7 @@ def rendered(topology: Topology, user: bool = False) -> dict[str, str]:
 
 
 def read(folder: Path, data: str = "can", more: str = "") -> Topology:
+    more = more if more.startswith("user") else PYTHON + more
     (folder / "t.toml").write_text(SMALL.format(data=data, more=more))
     return read_topology(folder / "t.toml")
 
@@ -107,6 +108,7 @@ def test_what_each_unit_is_told() -> None:
     assert settings(planner, "InaccessiblePaths") == ["-/var/lib/headrace/keys/sink.key"]
     assert settings(planner, "After")[1:] == ["headrace-sink.service", "headrace-inference.service"]
     assert "HEADRACE_NAME=%H/producers-0.%i" in settings(planner, "Environment")
+    assert settings(planner, "RestartPreventExitStatus") == ["2"], "wrong flags are no better the next time"
     for stopped in (planner, files["headrace-train-object.service"]):
         assert settings(stopped, "SuccessExitStatus") == ["130"], "asked to stop is no failure"
     assert (settings(planner, "CPUQuota"), settings(planner, "KillMode")) == (["200%"], ["mixed"])
@@ -194,6 +196,7 @@ def test_what_no_line_can_hold_is_refused(word: str) -> None:
         ("/tmp/can", "", "PrivateTmp"),
         ("can", "[sink.resources]\nmemory_mib = 300", "the sink's own bound is 256"),
         ("can", '[[producers]]\nprogram = ["python", "x.py"]', "the absolute path of a program"),
+        ("can", 'user = "lab"\npython = "/root/venv/bin/python"', "the user lab cannot run what is below /root"),
         ("a\\nb", "", "cannot stand in a unit"),
         ("can", '[[producers]]\nprogram = ["/opt/$x/python"]', "without $ and backslash"),
     ],
