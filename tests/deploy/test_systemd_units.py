@@ -49,7 +49,7 @@ def settings(unit: str, key: str) -> list[str]:
 def analyze(*words: str, units: Path | None = None) -> subprocess.CompletedProcess[str]:
     """systemd-analyze, or a skip."""
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed")
+        pytest.skip("systemd-analyze is not installed; `make engines` installs it, as root")
     path = {"SYSTEMD_UNIT_PATH": f"{units}:"} if units is not None else {}
     environment = (
         os.environ | path | {"SYSTEMD_LOG_LEVEL": "info", "SYSTEMD_COLORS": "0", "XDG_RUNTIME_DIR": str(units)}

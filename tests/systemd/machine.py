@@ -20,7 +20,7 @@ from tests.processes import DEADLINE_S, REPOSITORY, wait_until
 # The repository, packages and interpreter of this test as any user of the machine finds them.
 PYTHON = "/mnt/python/bin/python3"
 ENVIRONMENT = {"PYTHONPATH": "/mnt/headrace:/mnt/packages", "LD_LIBRARY_PATH": "/mnt/python/lib"}
-PROGRAMS = ("unshare", "nsenter", "systemctl", "systemd-sysusers", "systemd-tmpfiles")
+PROGRAMS = ("unshare", "nsenter", "ip", "systemctl", "systemd-sysusers", "systemd-tmpfiles")
 SYSTEMD = Path("/lib/systemd/systemd")
 _TARGETS = ("sysinit", "basic", "shutdown", "umount", "multi-user", "network-online")
 _GROUP = "headrace-test-"
@@ -56,6 +56,15 @@ mount -o bind,ro /proc/sys /proc/sys
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=headrace-test SYSTEMD_UNIT_PATH="$UNITS" \
     /lib/systemd/systemd --system --unit=basic.target --log-target=console --show-status=no
 """
+# What a container may not be allowed.
+_TRY = """\
+set -eu
+mount --make-rprivate /
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/upper /mnt/work /mnt/group
+mount -t overlay overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work /etc
+mount -t cgroup2 cgroup2 /mnt/group
+"""
 
 
 def missing() -> str:
@@ -64,11 +73,11 @@ def missing() -> str:
         return "only root can make namespaces for a systemd of its own"
     lacking = [name for name in PROGRAMS if shutil.which(name) is None]
     if lacking or not SYSTEMD.exists():
-        return f"systemd is not installed ({', '.join(lacking) or SYSTEMD} is missing)"
+        return f"{', '.join(lacking) or SYSTEMD} is not installed; `make engines` installs it"
     if _cgroup_root() is None:
         return "there is no cgroup2 tree here"
-    tried = subprocess.run(["unshare", *_NAMESPACES, "true"], capture_output=True, text=True, check=False)
-    return tried.stderr.strip()
+    tried = subprocess.run(["unshare", *_NAMESPACES, "sh", "-c", _TRY], capture_output=True, text=True, check=False)
+    return (tried.stderr.strip() or f"unshare ended with {tried.returncode}") if tried.returncode else ""
 
 
 _NAMESPACES = ("--mount", "--pid", "--fork", "--cgroup", "--uts", "--ipc", "--net", "--mount-proc", "--kill-child")
