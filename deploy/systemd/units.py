@@ -16,6 +16,8 @@ from deploy.systemd.service import sections, service, unit_of
 from deploy.topology import Topology, absolute
 from protocol.errors import ConfigurationError
 
+_HEAD = "# Made by `headrace render systemd`.\n"
+
 
 def render_units(topology: Topology, cwd: Path, user_manager: bool) -> Rendered:
     """user_manager: for `systemctl --user`. cwd: where relative paths begin then; otherwise below /var/lib.
@@ -40,7 +42,7 @@ def render_units(topology: Topology, cwd: Path, user_manager: bool) -> Rendered:
         files[f"sysusers.d/{settings.prefix}.conf"] = _user(frame)
         if made := _directories(frame, roles):
             files[f"tmpfiles.d/{settings.prefix}.conf"] = made
-    return Rendered(files, _next_steps(frame, files))
+    return Rendered({path: _HEAD + text for path, text in files.items()}, _next_steps(frame, files))
 
 
 def _check(role: Role, frame: Frame) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.key_files import add_client, add_sink, allow
-from deploy.rendered import write
+from deploy.rendered import Rendered, write
 from deploy.systemd.units import render_units
 from deploy.topology import read_topology
 from protocol.announcement import read_announcement
@@ -71,21 +70,22 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     file = tmp_path / "lab.toml"
     state = "/var/lib/headrace"
     file.write_text(TOPOLOGY.format(python=PYTHON, successes=SUCCESSES, data=DATA, state=state, **ENVIRONMENT))
-    write(render_units(read_topology(file), tmp_path, user_manager=False), tmp_path / "rendered", force=False)
+    rendered = render_units(read_topology(file), tmp_path, user_manager=False)
+    write(rendered, tmp_path / "rendered", force=False)
     made = Machine(tmp_path, tmp_path / "rendered")
     made.override(SINK, "RestartSec=100ms\nWatchdogSec=8\n")
     with made:
-        _make_keys(made)
+        _make_keys(made, rendered)
         yield made
 
 
-def _make_keys(machine: Machine) -> None:
-    """As the operator does it, for the user of the units."""
-    home = machine.state / "lib" / "headrace"
-    machine.run("install", "-d", "-o", "headrace", "-g", "headrace", "-m", "0750", "/var/lib/headrace")
-    public = add_client(home / "keys", "lab", add_sink(home / "keys").public).public
-    allow(home / "keys", "lab", public)
-    machine.run("chown", "-R", "headrace:headrace", "/var/lib/headrace/keys")
+def _make_keys(machine: Machine, rendered: Rendered) -> None:
+    """As the operator is told to; the user and the units are there by then."""
+    steps = [step for step in rendered.then if step.startswith(("install ", "runuser "))]
+    assert [step.split()[-1] for step in steps] == ["/var/lib/headrace", "/var/lib/headrace/keys", "lab"]
+    variables = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
+    for step in steps:
+        machine.run("env", "--chdir", "/", *variables, "sh", "-c", step)
 
 
 def test_a_collection_under_systemd(machine: Machine) -> None:
