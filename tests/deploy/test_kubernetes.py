@@ -14,8 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from deploy.key_files import add_client, add_sink, allow
-from deploy.kubernetes.manifests import SECRETS, render_manifests
+from deploy.kubernetes.manifests import render_manifests
 from deploy.rendered import Rendered, write
 from deploy.topology import Topology, read_topology
 from protocol.errors import ConfigurationError
@@ -283,30 +282,6 @@ def test_dollars_are_not_taken_for_variables(tmp_path: Path) -> None:
         "/etc/headrace/client/producers.key",
     )
     assert (job["spec"]["completionMode"], job["spec"]["completions"]) == ("Indexed", 3)
-
-
-def test_keys_are_written_only_if_asked_for(tmp_path: Path) -> None:
-    topology = read(tmp_path)
-    with pytest.raises(ConfigurationError, match="make one with: headrace keys new"):
-        rendered(topology, tmp_path, with_keys=True)
-    public = add_client(tmp_path / "keys", "producers", add_sink(tmp_path / "keys").public).public
-    with pytest.raises(ConfigurationError, match="is not a key that"):
-        rendered(topology, tmp_path, with_keys=True)
-    allow(tmp_path / "keys", "producers", public)
-    assert SECRETS not in rendered(topology, tmp_path).files
-    made = rendered(topology, tmp_path, with_keys=True)
-    assert made.secret == {SECRETS}
-    assert "secrets.yaml" in yaml.safe_load(made.files["base/kustomization.yaml"])["resources"]
-    found = {each["metadata"]["name"]: each for each in yaml.safe_load_all(made.files[SECRETS])}
-    for each in found.values():
-        check(each)
-    assert sorted(found) == ["t-allowed-clients", "t-client-key", "t-server-keys"]
-    assert found["t-server-keys"]["stringData"]["sink.key"] == (tmp_path / "keys" / "sink.key").read_text()
-    assert found["t-allowed-clients"]["data"] == {"producers.pub": f"{public}\n"}
-    secret = (tmp_path / "keys" / "clients" / "producers.key").read_text()
-    assert found["t-client-key"]["stringData"]["producers.key"] == secret
-    others = "".join(text for path, text in made.files.items() if path != SECRETS)
-    assert secret.split('"secret": "')[1][:40] not in others
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from deploy.rendered import write
@@ -61,7 +62,10 @@ def analyze(*words: str, units: Path | None = None) -> subprocess.CompletedProce
 
 @pytest.mark.parametrize("user", [False, True])
 def test_systemd_finds_nothing_to_say_about_the_example(tmp_path: Path, user: bool) -> None:
-    write(render_units(read_topology(EXAMPLE), tmp_path, user), tmp_path, force=False)
+    topology = read_topology(EXAMPLE)
+    # It asks whether the program is there; the example's interpreter is on a Debian with Python only.
+    there = msgspec.structs.replace(topology.systemd, python="/bin/sh")
+    write(render_units(msgspec.structs.replace(topology, systemd=there), tmp_path, user), tmp_path, force=False)
     files = sorted(str(path) for pattern in ("*.service", "*.target") for path in tmp_path.glob(pattern))
     assert len(files) == 6
     done = analyze("verify", *(["--user"] if user else []), *files, units=tmp_path)
