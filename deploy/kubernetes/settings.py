@@ -12,7 +12,8 @@ Label = Annotated[str, Meta(pattern=r"\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")]
 Subdomain = Annotated[
     str, Meta(pattern=r"\A[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*\Z", max_length=253)
 ]
-Tag = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}\Z")]
+# Of an image; it is a label's value too, which has no mark at either end.
+Tag = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?\Z")]
 Image = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9._:/-]*[a-z0-9]\Z", max_length=200)]
 Resource = Annotated[str, Meta(pattern=r"\A[a-z0-9.-]+/[A-Za-z0-9_.-]+\Z")]
 

@@ -293,6 +293,7 @@ def test_dollars_are_not_taken_for_variables(tmp_path: Path) -> None:
         (SMALL.format(more='[inference]\nmodels = "m"\nflags = { keys = "x" }'), "flags has keys = 'x'; expected"),
         (SMALL.format(more='[kubernetes]\nimage = "a b"'), "$.kubernetes.image"),
         (SMALL.format(more='[kubernetes]\nnamespace = "A"'), "$.kubernetes.namespace"),
+        (SMALL.format(more='[kubernetes]\ntag = "v1-"'), "$.kubernetes.tag"),
     ],
 )
 def test_what_pods_cannot_do_is_said(tmp_path: Path, text: str, expected: str) -> None:
