@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "submit": ("deploy.submit:main", "hand a collection to a cluster: sink, producers and all (Slurm)", "sink"),
     "status": ("deploy.status:main", "jobs, progress and throughput of a collection on a cluster", "sink"),
     "cancel": ("deploy.cancel:main", "end a collection on a cluster, cleanly", "sink"),
+    "render": ("deploy.render:main", "a collection as files for systemd or Kubernetes", "kubernetes"),
     "sink": ("sink.__main__:main", "the daemon that stores what producers send", "sink"),
     "produce": ("producers.__main__:main", "workers that simulate and publish episodes", "producers"),
     "namo": ("producers.namo.__main__:main", "scenes for Navigation Among Movable Obstacles", "producers"),
