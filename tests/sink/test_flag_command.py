@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 
 from deploy.contact_sheet import contact_sheet
 from deploy.main import main
+from producers.publisher import Publisher
 from protocol.dataset_view import DatasetView
 from protocol.errors import ConfigurationError
 from protocol.flags import FLAGS_NAME
+from protocol.messages import Goal
+from sink.daemon import Sink, SinkConfig
 from sink.dataset import dataset_uuid
 from sink.fault import Fault
 from sink.flagging import Word, add_flag
@@ -82,6 +86,34 @@ def test_bad_input_is_one_clear_sentence(
     assert why in said
     assert len(said.splitlines()) == 1
     assert not list(root.rglob(FLAGS_NAME))
+
+
+# --- the collection goes on ---------------------------------------------------------------------------------------
+
+
+def test_a_goal_counts_discarded_episodes_and_no_sink_leases_them_again(tmp_path: Path) -> None:
+    """Flags are written while the sink runs, and are there when the next one starts."""
+    root, spec = tmp_path / "data", msgspec.structs.replace(SPEC, cameras=())
+    made: list[int] = []
+    for goal in (3, 5):
+        sink = Sink(SinkConfig(root, "tcp://127.0.0.1:0", shard_bytes=1 << 16))
+        serving = threading.Thread(target=sink.run)
+        serving.start()
+        try:
+            with Publisher(sink.endpoint, spec, Goal(successes=goal)) as publisher:
+                for index in publisher.leases():
+                    with publisher.episode(index) as episode:
+                        episode.step({"action": [index, 0], "observations/qpos": [index, 0, 0]}, {})
+                        episode.finish(True)
+                    publisher.flush()
+                    made.append(index)
+                    add(root, "discard", index)
+        finally:
+            sink.stop()
+            serving.join()
+        assert made == list(range(goal))
+    report = verify(root)
+    assert (report.episodes, report.discarded, report.faults, report.notes) == (5, 5, [], [])
 
 
 # --- who honours them ---------------------------------------------------------------------------------------------
