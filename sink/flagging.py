@@ -87,7 +87,7 @@ def ready(disk: Disk, fd: int, path: Path, place: Place) -> Scan:
 def add_line(disk: Disk, fd: int, line: bytes, end: int) -> int:
     """Append a line to a file that is ready and ends at byte `end`; returns where it ends then. Durable on return.
 
-    Raises DatasetError if the file would be too long, OSError.
+    Raises DatasetError if the file would be too long or cannot be synced, OSError if nothing was written.
     """
     if end + len(line) > MAX_FLAGS_BYTES:
         raise DatasetError(f"{FLAGS_NAME} is full: {end} bytes, expected at most {MAX_FLAGS_BYTES} with the new line")
@@ -97,7 +97,11 @@ def add_line(disk: Disk, fd: int, line: bytes, end: int) -> int:
         with suppress(OSError):  # if this fails too, it is left to the next writer
             disk.cut(fd, end)
         raise
-    disk.sync(fd)
+    try:
+        disk.sync(fd)
+    except OSError as error:
+        why = f"the line was written, but could not be made durable ({error.strerror}); a power cut may take it back"
+        raise DatasetError(f"{FLAGS_NAME}: {why}. Mend the disk, and say it again") from error
     return end + len(line)
 
 

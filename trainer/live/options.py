@@ -121,7 +121,8 @@ class Limit:
 
     Samples wait until there are min_episodes and min_samples, and then as long as
     sampled > samples_per_insert × (inserted - min_samples) + error_buffer. An insert is one sample that became
-    available; all ranks count together. error_buffer None: twice the least that cannot block for ever.
+    available; all ranks count together, and discarded episodes not at all. error_buffer None: twice the least that
+    cannot block for ever.
     """
 
     samples_per_insert: float = math.inf

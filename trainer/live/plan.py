@@ -20,7 +20,7 @@ from trainer.live.ranks import Agreed, Ranks
 
 log = logging.getLogger("headrace.trainer")
 
-# An epoch that takes in new episodes ends some time: when it has doubled, or after so many times.
+# An epoch that takes in new episodes ends some time: it takes none when it has doubled, or after so many times.
 _MAX_GROWTH = 2
 _MAX_BLOCKS = 4096
 # To mix new samples in moves all that are left: not more often than this in the time that those will take. Whether new
@@ -177,16 +177,17 @@ class Plan:
     def _join(self) -> None:
         """Take what is new into this epoch, and what was discarded out of it."""
         last, seen, mode = self.mark.blocks[-1], self.mark.seen or {}, self._config.order.mode
-        if mode == "frozen" or seen is last.snapshot or len(self.mark.blocks) >= _MAX_BLOCKS:
+        if mode == "frozen" or seen is last.snapshot:
             return
+        full = len(self.mark.blocks) >= _MAX_BLOCKS
         if mode == "growing":
-            full = self._queue.joined >= _MAX_GROWTH * self._queue.begun_with
-            if full or (self.mark.taken - last.taken) * _JOINS < self._queue.left:
-                # What is new can wait, what is discarded cannot.
-                words = self._catalogue.words(seen)
-                if words == self._catalogue.words(last.snapshot):
-                    return
-                seen = {**last.snapshot, **words}
+            full |= self._queue.joined >= _MAX_GROWTH * self._queue.begun_with
+            full |= (self.mark.taken - last.taken) * _JOINS < self._queue.left
+        if full:  # what is new can wait, what is discarded cannot
+            words = self._catalogue.words(seen)
+            if words == self._catalogue.words(last.snapshot):
+                return
+            seen = {**last.snapshot, **words}
         change = self._catalogue.between(last.snapshot, seen)
         if len(change.come) or len(change.gone):
             self._queue.leave(change.gone)

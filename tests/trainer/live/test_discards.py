@@ -17,6 +17,7 @@ from protocol.flags import FLAGS_NAME
 from sink.flagging import Word, add_flag
 from tests.trainer.live.worlds import LOW, SMALL, expected, grow, names, names_of
 from trainer import Follow, Limit, LiveDataset, Loading, Order, Selection
+from trainer.live import plan
 from trainer.live.options import Mode
 
 ONE = Loading(batch_size=1)
@@ -52,8 +53,12 @@ def test_discarded_episodes_are_left_out_until_they_are_kept_again(root: Path) -
         assert set(names(data)) == everything
 
 
-@pytest.mark.parametrize("mode", ["growing", "newest_first"])
-def test_what_is_discarded_within_an_epoch_is_not_sampled_any_more(root: Path, mode: Mode) -> None:
+@pytest.mark.parametrize(("mode", "blocks"), [("growing", 4096), ("newest_first", 4096), ("newest_first", 1)])
+def test_what_is_discarded_within_an_epoch_is_not_sampled_any_more(
+    root: Path, mode: Mode, blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after so many changes that the epoch takes nothing new in."""
+    monkeypatch.setattr(plan, "_MAX_BLOCKS", blocks)
     everything = sorted(expected(root))
     with LiveDataset(root, LOW, loading=ONE, order=Order(mode)) as data:
         batches = iter(data)
