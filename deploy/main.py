@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "namo": ("producers.namo.__main__:main", "scenes for Navigation Among Movable Obstacles", "producers"),
     "inspect": ("sink.inspect:main", "list streams, episodes and sizes of a dataset", "sink"),
     "verify": ("sink.verify:main", "check every checksum and the exactly-once rule", "sink"),
+    "flag": ("sink.flag:main", "discard or flag episodes with a reason, take it back, list it", "sink"),
     "mirror": ("sink.mirror:main", "a copy of a dataset that grows with it, for another machine", "sink"),
     "export": ("sink.export.__main__:main", "a dataset in another format: the original NAMO files", "sink"),
     "top": ("deploy.top:main", "watch running sinks and inference servers in a terminal", "sink"),

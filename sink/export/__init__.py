@@ -1,1 +1,1 @@
-"""Datasets in the formats of others."""
+"""Datasets in the formats of others, without discarded episodes (`DatasetView.kept_episodes`) unless asked for."""
