@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Clusters, hosts, whole collections and bounds of memory: these tests want the machine for themselves, after the others.
+ALONE := $(wildcard $(addprefix tests/,hosts monitoring page ray security slurm ssh strangers system systemd))
 
 .PHONY: setup demo test test-slurm slurm engines check bench soak clean
 
@@ -17,7 +19,10 @@ demo: setup
 	$(BIN)/headrace demo
 
 test: setup build/prometheus slurm engines
-	$(BIN)/python -m pytest
+	status=0; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE:%=--ignore=%) || status=1; \
+	$(BIN)/python -m pytest $(ALONE) || status=1; \
+	exit $$status
 
 # Alerts and dashboard are tested with a real one; nothing is installed.
 build/prometheus: tests/monitoring/get_prometheus.sh

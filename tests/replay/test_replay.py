@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
@@ -32,6 +33,7 @@ from tests.replay.recordings import (
     write_robomimic,
 )
 
+Stored = Callable[[str], dict[int, EpisodeView]]
 TOLERANCE = 6  # of 255, where an image was compressed once at quality 95 to 100
 
 
@@ -47,14 +49,20 @@ def replay(sink: SinkProcess, source: Path, *words: str) -> Process:
     return Process("-m", "deploy.main", "produce", "replay", *flags)
 
 
-def stored(root: Path, stream: str) -> dict[int, EpisodeView]:
-    """By index; every episode is checked, and none comes twice."""
-    found: dict[int, EpisodeView] = {}
-    for episode in DatasetView(root).episodes(stream):
-        episode.check()
-        assert episode.index not in found
-        found[episode.index] = episode
-    return found
+@pytest.fixture
+def stored(tmp_path: Path) -> Iterator[Stored]:
+    """The episodes of a stream by index; every one is checked, and none comes twice."""
+    with ExitStack() as views:
+
+        def read(stream: str) -> dict[int, EpisodeView]:
+            found: dict[int, EpisodeView] = {}
+            for episode in views.enter_context(DatasetView(tmp_path / "data")).episodes(stream):
+                episode.check()
+                assert episode.index not in found
+                found[episode.index] = episode
+            return found
+
+        yield read
 
 
 def worst(first: np.ndarray, second: np.ndarray) -> float:
@@ -64,11 +72,11 @@ def worst(first: np.ndarray, second: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("compress", [False, True])
-def test_act(tmp_path: Path, sink: SinkProcess, compress: bool) -> None:
+def test_act(tmp_path: Path, sink: SinkProcess, compress: bool, stored: Stored) -> None:
     source = write_act(tmp_path / "cube transfer", compress)
     with replay(sink, source) as process:
         assert process.wait() == 0, process.output
-    episodes = stored(tmp_path / "data", "replay/cube_transfer")
+    episodes = stored("replay/cube_transfer")
     assert sorted(episodes) == [0, 1, 2]
     spec = episodes[0].shard.spec
     assert spec.rate_hz == 50
@@ -98,19 +106,19 @@ def test_held_steps_of_an_equal_length_export_are_not_replayed(tmp_path: Path) -
     assert recording.layout.max_steps == max(STEPS[0], 4, STEPS[2])
 
 
-def test_channels_can_be_exchanged_back(tmp_path: Path, sink: SinkProcess) -> None:
+def test_channels_can_be_exchanged_back(tmp_path: Path, sink: SinkProcess, stored: Stored) -> None:
     source = write_act(tmp_path / "swapped", True)
     with replay(sink, source, "--swap-channels") as process:
         assert process.wait() == 0, process.output
-    for number, episode in stored(tmp_path / "data", "replay/swapped").items():
+    for number, episode in stored("replay/swapped").items():
         assert worst(decoded(episode.frame("top", 2)), picture("top", number, 2)[..., ::-1]) < TOLERANCE
 
 
-def test_robomimic(tmp_path: Path, sink: SinkProcess) -> None:
+def test_robomimic(tmp_path: Path, sink: SinkProcess, stored: Stored) -> None:
     source = write_robomimic(tmp_path / "lift.hdf5")
     with replay(sink, source, "--stream", "recorded/lift") as process:
         assert process.wait() == 0, process.output
-    episodes = stored(tmp_path / "data", "recorded/lift")
+    episodes = stored("recorded/lift")
     assert sorted(episodes) == [0, 1, 2]
     spec = episodes[0].shard.spec
     assert spec.rate_hz == 20, "what env_args says"
@@ -127,11 +135,11 @@ def test_robomimic(tmp_path: Path, sink: SinkProcess) -> None:
 
 
 @pytest.mark.parametrize("video", [False, True])
-def test_lerobot(tmp_path: Path, sink: SinkProcess, video: bool) -> None:
+def test_lerobot(tmp_path: Path, sink: SinkProcess, video: bool, stored: Stored) -> None:
     source = write_lerobot(tmp_path / "cube", video)
     with replay(sink, source) as process:
         assert process.wait() == 0, process.output
-    episodes = stored(tmp_path / "data", "replay/cube")
+    episodes = stored("replay/cube")
     assert sorted(episodes) == [0, 1, 2]
     assert episodes[0].shard.spec.rate_hz == 20
     for number, episode in episodes.items():
@@ -159,32 +167,34 @@ def test_a_video_that_is_cut_off_is_named(tmp_path: Path) -> None:
             episode.frame("top", last)
 
 
-def test_what_is_missing_is_published_by_a_second_run(tmp_path: Path, sink: SinkProcess) -> None:
+def test_what_is_missing_is_published_by_a_second_run(tmp_path: Path, sink: SinkProcess, stored: Stored) -> None:
     source = write_act(tmp_path / "cube", False)
     with replay(sink, source, "--end-idx", "2") as process:
         assert process.wait() == 0, process.output
-    assert sorted(stored(tmp_path / "data", "replay/cube")) == [0, 1]
+    assert sorted(stored("replay/cube")) == [0, 1]
     with replay(sink, source) as process:
         assert process.wait() == 0, process.output
-    assert sorted(stored(tmp_path / "data", "replay/cube")) == [0, 1, 2]
+    assert sorted(stored("replay/cube")) == [0, 1, 2]
 
 
-def test_a_killed_replay_and_its_second_run_store_each_episode_once(tmp_path: Path, sink: SinkProcess) -> None:
+def test_a_killed_replay_goes_on_and_stores_each_episode_once(
+    tmp_path: Path, sink: SinkProcess, stored: Stored
+) -> None:
     folder = write_act(tmp_path / "many", True)
     for number in range(len(STEPS), 60):
         (folder / f"episode_{number}.hdf5").symlink_to(folder / f"episode_{number % len(STEPS)}.hdf5")
     with replay(sink, folder, "--workers", "1") as process:
         wait_until(lambda: (tmp_path / "data/replay/many").exists(), "the stream begins", 60)
-        wait_until(lambda: len(stored(tmp_path / "data", "replay/many")) > 3, "some are stored", 60)
+        wait_until(lambda: len(stored("replay/many")) > 3, "some are stored", 60)
         process.kill()
     with replay(sink, folder) as process:
         assert process.wait() == 0, process.output
-    episodes = stored(tmp_path / "data", "replay/many")
+    episodes = stored("replay/many")
     assert sorted(episodes) == list(range(60))
     assert all(np.array_equal(e.column("action"), actions(n % len(STEPS))) for n, e in episodes.items())
 
 
-def test_a_damaged_episode_is_named_and_can_be_left_out(tmp_path: Path, sink: SinkProcess) -> None:
+def test_a_damaged_episode_is_named_and_can_be_left_out(tmp_path: Path, sink: SinkProcess, stored: Stored) -> None:
     source = write_act(tmp_path / "cube", True)
     with h5py.File(source / "episode_1.hdf5", "a") as file:
         file["observations/images/wrist"][3, 20:] = 0
@@ -196,7 +206,7 @@ def test_a_damaged_episode_is_named_and_can_be_left_out(tmp_path: Path, sink: Si
         assert "--skip-damaged" in last
     with replay(sink, source, "--skip-damaged") as process:
         assert process.wait() == 0, process.output
-    episodes = stored(tmp_path / "data", "replay/cube")
+    episodes = stored("replay/cube")
     assert {number: episode.outcome for number, episode in episodes.items()} == {
         0: Outcome.SUCCESS, 1: Outcome.VOID, 2: Outcome.SUCCESS,
     }  # fmt: skip
@@ -274,4 +284,5 @@ def test_the_commands_of_the_page(tmp_path: Path, sink: SinkProcess) -> None:
         words[words.index("--from") + 1] = str(source)
         with Process("-m", "deploy.main", *words[1:], "--plain", "--workers", "1") as process:
             assert process.wait() == 0, process.output
-    assert DatasetView(tmp_path / "data").streams == ["recorded/lift", "replay/act", "replay/p"]
+    with DatasetView(tmp_path / "data") as view:
+        assert view.streams == ["recorded/lift", "replay/act", "replay/p"]
