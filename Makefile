@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-slurm slurm check bench soak clean
+.PHONY: setup demo test test-slurm slurm sshd check bench soak clean
 
 setup: $(STAMP)
 
@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml deploy/setup.sh
 demo: setup
 	$(BIN)/headrace demo
 
-test: setup build/prometheus slurm
+test: setup build/prometheus slurm sshd
 	$(BIN)/python -m pytest
 
 # Alerts and dashboard are tested with a real one; nothing is installed.
@@ -29,6 +29,10 @@ test-slurm: setup slurm
 
 slurm:
 	tests/slurm/install.sh
+
+# Collections over a real ssh, on loopback: tests/ssh.
+sshd:
+	tests/ssh/install.sh
 
 check: setup
 	$(BIN)/ruff check .

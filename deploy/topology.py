@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from deploy.slurm.settings import SlurmSettings
+from deploy.ssh.settings import SshSettings
 from deploy.typos import check_keys
 from protocol.errors import ConfigurationError
 from protocol.keys import CLIENTS, check_name
@@ -128,7 +129,7 @@ class Shared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A sink and its producers; perhaps an inference server for them, and trainers of its models.
 
-    name: of the collection; that of the file if it is empty. slurm: what only Slurm needs to know.
+    name: of the collection; that of the file if it is empty. slurm: what only Slurm needs to know. ssh: only `--hosts`.
     """
 
     sink: SinkSettings
@@ -139,6 +140,7 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     security: Security | None = None
     shared: Shared | None = None
     slurm: SlurmSettings = SlurmSettings()
+    ssh: SshSettings = SshSettings()
 
     def __post_init__(self) -> None:
         asking = [each.what for each in self.producers if each.asks]
