@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # Clusters, hosts, whole collections and bounds of memory: these tests want the machine for themselves, after the others.
 ALONE := $(wildcard $(addprefix tests/,hosts monitoring page ray security slurm ssh strangers system systemd))
 
-.PHONY: setup demo test test-slurm slurm engines check bench soak clean
+.PHONY: setup demo test test-slurm slurm engines sshd check bench soak clean
 
 setup: $(STAMP)
 
@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml deploy/setup.sh
 demo: setup
 	$(BIN)/headrace demo
 
-test: setup build/prometheus slurm engines
+test: setup build/prometheus slurm engines sshd
 	status=0; \
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE:%=--ignore=%) || status=1; \
 	$(BIN)/python -m pytest $(ALONE) || status=1; \
@@ -38,6 +38,10 @@ slurm:
 # systemd and kubectl, for what `headrace render` makes.
 engines:
 	tests/systemd/install.sh
+
+# Collections over a real ssh, on loopback: tests/ssh.
+sshd:
+	tests/ssh/install.sh
 
 check: setup
 	$(BIN)/ruff check .

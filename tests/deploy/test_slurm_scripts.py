@@ -232,7 +232,7 @@ def test_without_sbatch_one_sentence(
     assert main(["submit", str(EXAMPLE), "--slurm"]) == 1
     assert "there is no sbatch on this machine; submit from a login node" in capsys.readouterr().err
     assert main(["submit", str(EXAMPLE)]) == 1
-    assert "expected an engine" in capsys.readouterr().err
+    assert "expected one engine" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
