@@ -136,8 +136,8 @@ class Shared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A sink and its producers; perhaps an inference server for them, and trainers of its models.
 
-    name: of the collection; that of the file if it is empty. slurm, ssh, systemd, kubernetes: what only that engine needs
-    to know.
+    name: of the collection; that of the file if it is empty. slurm, ssh, systemd, kubernetes: what only that engine
+    needs to know.
     """
 
     sink: SinkSettings
