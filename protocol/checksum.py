@@ -64,3 +64,14 @@ def metadata_checksum(
     digest.update(dataset_uuid)
     digest.update(np.array([*numbers, *(number for place in places for number in place)], "<i8").tobytes())
     return digest.intdigest()
+
+
+def flag_checksum(line: Buffer, sequence: int, dataset_uuid: str, stream: str) -> int:
+    """Of a line of flags without its last 32 bytes: XXH3-64, seeded with the line's number, over, in this order,
+
+    1. the uuid of the dataset, "/", the name of the stream and an end of line, so that a file of another stream shows;
+    2. the bytes of the line.
+    """
+    digest = xxhash.xxh3_64(f"{dataset_uuid}/{stream}\n".encode(), seed=sequence)
+    digest.update(line)
+    return digest.intdigest()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protocol.errors import DatasetError
+from protocol.flag_log import FlagLog
+from protocol.flags import Place
 from protocol.folder_watch import FolderWatch
 from protocol.layout import SHARD_PATTERN
 from protocol.shard_view import EpisodeView, ShardView
@@ -39,6 +41,7 @@ class DatasetView:
         self.shards: dict[Path, ShardView] = {}
         self._seen: dict[Path, int] = {}
         self._growing: dict[Path, ShardView] = {}
+        self._flags: dict[str, FlagLog] = {}
         self._watch = FolderWatch(self.root, ".h5")
         try:
             self._find_shards()
@@ -96,6 +99,26 @@ class DatasetView:
             if stream is None or shard.spec.name == stream:
                 for number in range(len(shard)):
                     yield shard.episode(number)
+
+    def kept_episodes(self, stream: str) -> Iterator[EpisodeView]:
+        """The committed episodes of a stream seen so far, without those that are discarded now. Raises DatasetError."""
+        flags = self.flags(stream)
+        return (episode for episode in self.episodes(stream) if not flags.of(episode.index).discarded)
+
+    def flags(self, stream: str) -> FlagLog:
+        """What is said about episodes of a stream, as of now. Some microseconds if nothing came.
+
+        Raises DatasetError if no shard of the stream was seen yet, or its flags are damaged.
+        """
+        log = self._flags.get(stream)
+        if log is None:
+            shard = next((shard for shard in self.shards.values() if shard.spec.name == stream), None)
+            if shard is None:
+                there = ", ".join(self.streams) or "none yet"
+                raise DatasetError(f"{self.root} has no stream {stream!r}; the streams there are: {there}")
+            log = self._flags[stream] = FlagLog(self.root / stream, Place(shard.layout.dataset_uuid, stream))
+        log.refresh()
+        return log
 
     def _find_shards(self) -> None:
         if not self._watch.changed():

@@ -37,7 +37,7 @@ _PART = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _NAME = re.compile(rf"{_PART}(/{_PART}){{0,3}}")
 _CAMERA = re.compile(_PART)
 # The folder of a stream must never stand where a file of the dataset belongs.
-RESERVED_ENDINGS = (".h5", ".preparing", ".json", ".draft", ".lock")
+RESERVED_ENDINGS = (".h5", ".preparing", ".json", ".jsonl", ".draft", ".lock")
 
 
 @cache

@@ -42,6 +42,11 @@ class Disk:
         """Open a file for reading and writing at offsets; create: a new one, empty, in place of what is there."""
         return os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_TRUNC if create else 0), 0o644)
 
+    def open_to_append(self, path: Path) -> int:
+        """Open a file, made empty if it is not there, so that each write goes to its end whatever the offset says."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        return os.open(path, flags, 0o644)
+
     def open_direct(self, path: Path) -> int:
         """Open it for writing past the page cache, where the file system can do that."""
         try:
@@ -88,6 +93,10 @@ class Disk:
     def sync(self, fd: int) -> None:
         """Make all that was written to the file durable."""
         os.fdatasync(fd)
+
+    def cut(self, fd: int, size: int) -> None:
+        """Cut a file off after `size` bytes."""
+        os.ftruncate(fd, size)
 
     def release(self, fd: int, offset: int, size: int) -> bool:
         """Give reserved space back to the file system; the range reads as zeros. False: it cannot do that."""

@@ -23,8 +23,16 @@ from msgspec import inspect
 
 from deploy import key_files
 from producers.publisher import Publisher
+from protocol import flags as flag_lines
 from protocol import jpeg, layout, lease_book, messages, waiting_hellos
-from protocol.checksum import episode_checksum, frame_checksum, metadata_checksum, row_checksum, rows_checksum
+from protocol.checksum import (
+    episode_checksum,
+    flag_checksum,
+    frame_checksum,
+    metadata_checksum,
+    row_checksum,
+    rows_checksum,
+)
 from protocol.messages import FromProducer, FromSink, Goal, Outcome, Producer, RefusalCode
 from protocol.orders import Attempt
 from protocol.producer_delivery import HELLO_INTERVAL_S, MAX_HELLO_INTERVAL_S, RETRY_FULL_SINK_S, ProducerDelivery
@@ -146,7 +154,8 @@ def _describe(kind: inspect.Type) -> tuple[str, str]:
             return "str", f"{kind.min_length or 0} to {kind.max_length} characters"
         case inspect.VarTupleType():
             name, allowed = _describe(kind.item_type)
-            most = [f"at most {kind.max_length}"] if kind.max_length is not None else []
+            least = f"{kind.min_length} to" if kind.min_length else "at most"
+            most = [f"{least} {kind.max_length}"] if kind.max_length is not None else []
             each = [f"each {allowed}"] if allowed != "–" else []
             return f"array of {name}", ", ".join(most + each) or "–"
         case inspect.StructType():
@@ -154,7 +163,8 @@ def _describe(kind: inspect.Type) -> tuple[str, str]:
         case inspect.EnumType():
             return "int", " or ".join(str(int(member)) for member in kind.cls)
         case inspect.LiteralType():
-            return "str", "a code of 2.14"
+            codes = set(kind.values) == set(get_args(RefusalCode))
+            return "str", "a code of 2.14" if codes else " or ".join(f"`{value}`" for value in kind.values)
     raise NotImplementedError(kind)
 
 
@@ -301,6 +311,10 @@ def test_every_limit_has_its_number() -> None:
         "documents of a shard": plan_capacity(DEMO, 1 << 20).documents,
         "alignment in a shard [bytes]": shard_file._ALIGNMENT,
         "episodes in a group": writer.MAX_GROUP,
+        "indices in a line of flags": flag_lines.MAX_FLAGGED,
+        "line of flags [bytes]": flag_lines.MAX_LINE_BYTES,
+        "flags of a stream [bytes]": flag_lines.MAX_FLAGS_BYTES,
+        "reason of a flag [characters]": flag_lines.MAX_REASON,
         "window for each frame of an episode under way [bytes]": WINDOW_A_FRAME,
         "leases of all sessions": DeliveryConfig().max_leases,
         "ranges of taken indices of a stream": lease_book.MAX_FRAGMENTS,
@@ -530,6 +544,18 @@ def test_files_of_the_directory_have_the_names_of_the_document(store: Store) -> 
     assert f"`{layout.SHARD_PATTERN.replace('(', '').replace(')', '')}`" in TEXT
 
 
+def test_every_field_of_a_line_of_flags_is_described() -> None:
+    described = _without_meaning(table("FlagRecord"))
+    found = _rows(flag_lines.FlagRecord, leave_out=set())
+    assert (found[-1]["field"], found[-1]["default"]) == ("`checksum`", f"'{'0' * 16}'"), "filled in by `encode`"
+    assert described == [*found[:-1], {**found[-1], "default": "required"}]
+    section = TEXT[TEXT.index("### 3.14") : TEXT.index("## 4. ")]
+    assert {unquoted(row["word"]) for row in table_with("word", "after it")} == set(get_args(flag_lines.What))
+    assert f"`{flag_lines.FLAGS_NAME}`" in section
+    assert f"the {flag_lines._SECTOR}-byte sectors" in section
+    assert all(category in section for category in flag_lines._REFUSED)
+
+
 # --- test vectors ------------------------------------------------------------------------------------------------
 
 
@@ -537,7 +563,7 @@ def test_vectors_of_checksums() -> None:
     rows = table_with("function", "seed", "input", "output")
     functions = {row["function"] for row in rows}
     assert functions == {
-        "frame_checksum", "episode_checksum", "row_checksum", "rows_checksum", "metadata_checksum"
+        "frame_checksum", "episode_checksum", "row_checksum", "rows_checksum", "metadata_checksum", "flag_checksum"
     }  # fmt: skip
     assert functions == {row["name"] for row in table_with("name", "is")}
     for row in rows:
@@ -549,6 +575,10 @@ def test_vectors_of_checksums() -> None:
                 found = f"{row_checksum(b''.join(parts), int(row['seed'])):016x}"
             case "rows_checksum":
                 found = f"{rows_checksum(b''.join(parts)):016x}"
+            case "flag_checksum":
+                place, end = parts[0].decode().split("/", 1)
+                assert end.endswith("\n")
+                found = f"{flag_checksum(parts[1], int(row['seed']), place, end[:-1]):016x}"
             case "metadata_checksum":
                 numbers = np.frombuffer(parts[2], "<i8").tolist()
                 places = list(zip(numbers[4::2], numbers[5::2], strict=True))
@@ -561,7 +591,7 @@ def test_vectors_of_checksums() -> None:
 
 
 def test_vectors_fit_the_words_below_them() -> None:
-    _, first, second, episode, _, row5, *seals, rows, metadata = table_with("function", "seed", "input", "output")
+    _, first, second, episode, _, row5, *seals, rows, metadata, flag = table_with("function", "seed", "input", "output")
     action = np.array([[0, 1], [-0.5, 2]], "<f4").tobytes()
     frames = np.array([int(line["output"], 16) for line in (first, second)], "<u4").tobytes()
     assert episode["input"].split() == [frames.hex(), action.hex(), "0001", b'{"success":true}'.hex()]
@@ -581,6 +611,12 @@ def test_vectors_fit_the_words_below_them() -> None:
     spec = StreamSpec.from_json(bytes.fromhex(metadata["input"].split()[0]))
     assert spec == DEMO
     assert len(metadata["input"].split()[2]) == 16 * (4 + 2 * len(layout.dataset_names(spec)))
+    (line,) = re.findall(r"^\{\"sequence\".*\n", TEXT, re.MULTILINE)
+    place = flag_lines.Place(bytes.fromhex(metadata["input"].split()[1]).decode(), spec.name)
+    assert bytes.fromhex(flag["input"].split()[1]) == line.encode()[:-32]
+    (record,) = flag_lines.scan(line.encode(), place, sequence=3).records
+    assert record == msgspec.json.decode(line, type=flag_lines.FlagRecord)
+    assert flag_lines.encode(record, place) == line.encode()
 
 
 def test_vectors_of_headers() -> None:
