@@ -61,7 +61,7 @@ def run(name: str, argv: Sequence[str]) -> int:
         selection=Selection(selection),
         format=made,
         format_name=name,
-        options=msgspec.to_builtins(made),
+        options=msgspec.to_builtins(made, enc_hook=str),
         follow=flags.follow,
         workers=flags.workers,
     )
@@ -127,6 +127,10 @@ def _said(report: Report, flags: ExportFlags, seconds: float) -> str:
     said = f"{report.new} episodes in {seconds:.2f} s; {has}"
     if not report.complete and not flags.follow:
         said = f"interrupted: {said}; the same command goes on"
+    if report.discarded:
+        said += f"; {report.discarded} discarded ones are left out"
+    if report.discarded_since:
+        said += f"; {report.discarded_since} were discarded since: to leave them out choose another --out"
     if report.later:
         said += f"; {report.later} rows were committed after its snapshot: for them choose another --out"
     return said

@@ -6,20 +6,18 @@ import fcntl
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from protocol.dataset_view import DatasetView, NewRows
 from protocol.errors import ConfigurationError, LockedError
-from protocol.shard_view import ShardView
-from protocol.spec import StreamSpec
+from sink.export.choice import Choice
 from sink.export.formats import Format
 from sink.export.manifest import Identity, Manifest, totals
-from sink.export.plan import PARTS, Entry, Plan
+from sink.export.plan import PARTS, Plan
 from sink.export.pool import Pool
-from sink.export.selection import Selection, Snapshot, choose_stream
+from sink.export.selection import Selection
 from sink.export.whole_file import remove_drafts
 
 
@@ -39,7 +37,11 @@ class Order:
 
 @dataclass
 class Report:
-    """What a run did. new: episodes that it wrote; the others count all that the folder has now."""
+    """What a run did. new: episodes that it wrote; the others count all that the folder has now.
+
+    later: rows committed after the snapshot of a complete export. discarded: episodes left out because they are.
+    discarded_since: episodes that are there and were discarded after they were chosen.
+    """
 
     out: str
     format: str
@@ -50,140 +52,92 @@ class Report:
     bytes: int = 0
     complete: bool = False
     later: int = 0
-    """Episodes committed after the snapshot of a complete export."""
+    discarded: int = 0
+    discarded_since: int = 0
 
 
 class Export:
     """One run. `with` holds the folder's lock and ends the workers."""
 
     def __init__(self, order: Order, advance: Callable[[int, int], None]) -> None:
-        """advance: told (steps written, steps found) as they are. Raises ConfigurationError, LockedError."""
+        """advance: told (steps written, steps found) as they are. Raises DatasetError, ConfigurationError."""
         self._order, self._advance = order, advance
-        self._view = DatasetView(order.data)
+        self._choice = Choice(order.data, order.selection, order.follow)
         self._lock = _lock(order.out)
         self._pool = Pool(order.data, order.out, order.workers)
-        self.report = Report(str(order.out), order.format_name)
-        self._stream: str | None = None
         self._manifest: Manifest | None = None
-        self._spec: StreamSpec | None = None
-        self._entries: list[Entry] = []
-        self._rows: Snapshot = {}
+        self.report = Report(str(order.out), order.format_name)
 
     def __enter__(self) -> Export:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.__exit__()
-        self._view.close()
+        self._choice.close()
         os.close(self._lock)
 
     def run(self, stop: threading.Event) -> None:
         """Write what is selected and not there yet. Raises HeadraceError, OSError; what was written stays."""
-        news = self._news()
-        if self._stream is None:
-            if self._order.follow:
-                return
-            raise self._order.selection.why_none(self._order.selection.flags.stream or "any", 0)
-        manifest = self._opened()
-        if manifest.complete and not self._order.follow:
-            self._say_complete(manifest, news)
+        order, choice = self._order, self._choice
+        if not choice.look():
+            if not order.follow:
+                raise order.selection.why_none(None, 0, 0)
             return
-        plan = self._planned(manifest, news)
+        manifest = self._manifest = self._manifest or self._opened()
+        if order.follow or not manifest.begun:
+            choice.take()
+        plan = choice.plan()
         if plan is None:
             return
-        self._order.format.check(plan)
-        self._write(manifest, plan, stop)
-
-    def _news(self) -> list[NewRows]:
-        """New rows of the stream, in the order of commits."""
-        news = self._view.refresh()
-        if self._stream is None:
-            self._stream = choose_stream(self._view, self._order.selection.flags.stream)
-        return [rows for rows in news if rows.shard.spec.name == self._stream]
-
-    def _opened(self) -> Manifest:
-        """The manifest of the folder; read once."""
-        if self._manifest is None:
-            assert self._stream is not None
-            shards = [shard for shard in self._view.shards.values() if shard.spec.name == self._stream]
-            self._spec = shards[0].spec
-            order = self._order
-            identity = Identity(
-                order.format_name,
-                order.options,
-                order.selection.to_json(self._stream),
-                "commit" if order.follow else "index",
-                shards[0].layout.dataset_uuid,
-                self._spec,
-            )
-            self._manifest = Manifest(order.out, identity)
-            self._entries = list(self._manifest.entries)
-            self._rows = dict(self._manifest.snapshot["shards"]) if self._manifest.snapshot else {}
-            remove_drafts(order.out)
-        return self._manifest
-
-    def _planned(self, manifest: Manifest, news: list[NewRows]) -> Plan | None:
-        """The plan with what is new in it; None if nothing was ever selected with --follow. Raises DatasetError."""
-        order = self._order
-        if manifest.snapshot is None or order.follow:
-            chosen = [entry for rows in news for entry in self._chosen(rows)]
-            order.selection.check_names()
-            if not order.follow:
-                chosen.sort(key=lambda entry: entry.index)
-            first = len(self._entries)
-            self._entries += [replace(entry, position=first + n) for n, entry in enumerate(chosen)]
-        assert self._spec is not None
-        assert self._stream is not None
-        if self._entries:
-            return Plan(self._spec, tuple(self._entries), order.selection.split.names, order.follow)
-        if order.follow:
-            return None
-        raise order.selection.why_none(self._stream, sum(self._rows.values()))
-
-    def _chosen(self, rows: NewRows) -> Iterator[Entry]:
-        """The selected ones of new rows that no earlier run has looked at."""
-        name = self._name(rows.shard)
-        first = max(rows.first, self._rows.get(name, 0))
-        if first < rows.last:
-            self._rows[name] = rows.last
-            yield from self._order.selection.entries(self._order.data, replace(rows, first=first))
-
-    def _write(self, manifest: Manifest, plan: Plan, stop: threading.Event) -> None:
-        order = self._order
-        snapshot = {"shards": dict(sorted(self._rows.items()))}
-        missing = [entry for entry in plan.entries if entry.position not in manifest.done]
-        if not missing and manifest.complete and manifest.snapshot == snapshot:
-            self._tell(manifest)
-            return
-        # First what is going to be done: a killed export goes on from the same snapshot.
-        manifest.write(snapshot, plan.entries, complete=False)
-        self._advance(0, sum(entry.steps for entry in missing))
-        writer = order.format.begin(plan, order.out)
+        order.format.check(plan)
         try:
-            for done in self._pool.write(writer, missing, stop.is_set):
-                manifest.add(done)
-                self.report.new += 1
-                self._advance(done.entry.steps, 0)
-            if len(manifest.done) == len(plan.entries):
-                writer.finish([manifest.done[entry.position] for entry in plan.entries])
-                manifest.write(snapshot, plan.entries, complete=True)
-                shutil.rmtree(order.out / PARTS, ignore_errors=True)
+            if not (manifest.complete and manifest.snapshot == choice.chosen.snapshot and manifest.is_whole(plan)):
+                self._write(manifest, plan, stop)
         finally:
             self._tell(manifest)
 
+    def _opened(self) -> Manifest:
+        """The manifest of the folder, and what it says was chosen."""
+        order, choice = self._order, self._choice
+        assert choice.stream is not None
+        identity = Identity(
+            order.format_name,
+            order.options,
+            order.selection.to_json(choice.stream),
+            "commit" if order.follow else "index",
+            choice.shard.layout.dataset_uuid,
+            choice.shard.spec,
+        )
+        manifest = Manifest(order.out, identity)
+        if manifest.chosen is not None:
+            choice.chosen = manifest.chosen
+        remove_drafts(order.out)
+        return manifest
+
+    def _write(self, manifest: Manifest, plan: Plan, stop: threading.Event) -> None:
+        order, chosen = self._order, self._choice.chosen
+        missing = manifest.missing(plan)
+        # First what is going to be done: a killed export goes on from the same snapshot.
+        manifest.write(chosen, complete=False)
+        self._advance(0, sum(entry.steps for entry in missing))
+        writer = order.format.begin(plan, order.out)
+        for done in self._pool.write(writer, missing, stop.is_set):
+            manifest.add(done)
+            self.report.new += 1
+            self._advance(done.entry.steps, 0)
+        if manifest.is_whole(plan):
+            writer.finish([manifest.done[entry.position] for entry in plan.entries])
+            manifest.write(chosen, complete=True)
+            shutil.rmtree(order.out / PARTS, ignore_errors=True)
+
     def _tell(self, manifest: Manifest) -> None:
+        report, choice = self.report, self._choice
         for name, value in totals(list(manifest.done.values())).items():
-            setattr(self.report, name, value)
-        self.report.complete = manifest.complete
-
-    def _say_complete(self, manifest: Manifest, news: list[NewRows]) -> None:
-        assert manifest.snapshot is not None
-        rows = {self._name(each.shard): each.last for each in news}
-        self.report.later = sum(rows.values()) - sum(manifest.snapshot["shards"].values())
-        self._tell(manifest)
-
-    def _name(self, shard: ShardView) -> str:
-        return str(shard.layout.path.relative_to(self._order.data))
+            setattr(report, name, value)
+        report.complete = manifest.complete
+        report.later = choice.later()
+        report.discarded = len(choice.chosen.discarded)
+        report.discarded_since = choice.discarded_since()
 
 
 def _lock(folder: Path) -> int:

@@ -1,8 +1,10 @@
 """`manifest.json`: what an export holds, from which snapshot of which dataset; and how far a killed one had come.
 
-    {"headrace_export": 1, "format", "options", "selection", "order", "dataset_uuid", "spec", "snapshot": {"shards":
-     {path: committed rows}, …}, "complete", "totals": {"episodes", "steps", "frames", "bytes"}, "episodes":
-     [{"position", "index", …, "files", "frames", "details"}], "planned": [{"position", "index", …}]}
+    {"headrace_export": 1, "format", "options", "selection", "order", "dataset_uuid", "spec",
+     "snapshot": {"shards": {path: committed rows}, "flags": lines}, "complete",
+     "totals": {"episodes", "steps", "frames", "bytes"},
+     "episodes": [{"position", "index", …, "files": {path: bytes}, "frames", "details"}],
+     "planned": [{"position", "index", …}], "discarded": [{"index", …}]}
 
 It holds no times, hosts or paths of a machine, so that equal exports have equal manifests. It is written before the
 first episode is, with all of them as planned; while they are written, those that are done stand in `.progress.jsonl`,
@@ -13,7 +15,6 @@ since.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ import msgspec
 
 from protocol.errors import ConfigurationError
 from protocol.spec import StreamSpec
-from sink.export.plan import Done, Entry, Written
+from sink.export.choice import Chosen
+from sink.export.plan import Done, Entry, Plan, Written
 from sink.export.whole_file import whole_file
 
 MANIFEST, PROGRESS = "manifest.json", ".progress.jsonl"
@@ -45,8 +47,8 @@ class Identity:
     spec: StreamSpec
 
     def to_json(self) -> dict[str, Any]:
-        """For the manifest, and to compare with one."""
-        made: dict[str, Any] = msgspec.to_builtins({name: getattr(self, name) for name in _IDENTITY})
+        """For the manifest, and to compare with one: as JSON has it, lists and no tuples."""
+        made: dict[str, Any] = msgspec.json.decode(msgspec.json.encode({n: getattr(self, n) for n in _IDENTITY}))
         return made
 
 
@@ -56,42 +58,59 @@ class Manifest:
     def __init__(self, folder: Path, identity: Identity) -> None:
         """Reads what is there. Raises ConfigurationError if that is another export, or no export at all."""
         self._folder, self._identity = folder, identity
+        self.chosen: Chosen | None = None
         self.snapshot: dict[str, Any] | None = None
         self.complete = False
         self.done: dict[int, Done] = {}
-        self.entries: list[Entry] = []
         found = read_manifest(folder)
         if found is None:
             _check_empty(folder)
-            return
-        self._check_same(found)
+        else:
+            self._check_same(found)
+            self._take(found)
+
+    def _take(self, found: dict[str, Any]) -> None:
         self.snapshot, self.complete = found["snapshot"], found["complete"]
-        written = [_done(row) for row in [*found["episodes"], *_lines(folder / PROGRESS)]]
-        self.done = {done.entry.position: done for done in written if done.is_there(folder)}
+        written = [_done(row) for row in [*found["episodes"], *_lines(self._folder / PROGRESS)]]
+        self.done = {done.entry.position: done for done in written if done.is_there(self._folder)}
         entries = [done.entry for done in written] + [Entry(**row) for row in found["planned"]]
         by_position = {entry.position: entry for entry in entries}
-        self.entries = [by_position[position] for position in range(len(by_position))]
+        discarded = [Entry(**row) for row in found["discarded"]]
+        self.chosen = Chosen.read(found["snapshot"], [by_position[n] for n in range(len(by_position))], discarded)
+
+    @property
+    def begun(self) -> bool:
+        """An earlier run has chosen what is written."""
+        return self.chosen is not None
+
+    def missing(self, plan: Plan) -> list[Entry]:
+        """What is not written, or was and is not there any more."""
+        return [entry for entry in plan.entries if entry.position not in self.done]
+
+    def is_whole(self, plan: Plan) -> bool:
+        """All of the plan is written."""
+        return not self.missing(plan)
 
     def add(self, done: Done) -> None:
-        """Remember an episode that is whole, at once."""
+        """Remember an episode that is whole. What a power cut takes of this is written again."""
         self.done[done.entry.position] = done
         with (self._folder / PROGRESS).open("a") as file:
             file.write(json.dumps(_row(done)) + "\n")
-            file.flush()
-            os.fdatasync(file.fileno())
 
-    def write(self, snapshot: dict[str, Any], entries: Sequence[Entry], complete: bool) -> None:
-        """Write the manifest; it holds what the progress file held. entries: all, by position."""
-        self.snapshot, self.complete, self.entries = snapshot, complete, list(entries)
-        done = [self.done[entry.position] for entry in entries if entry.position in self.done]
+    def write(self, chosen: Chosen, complete: bool) -> None:
+        """Write the manifest; it holds what the progress file held."""
+        self.chosen, self.snapshot, self.complete = chosen, chosen.snapshot, complete
+        done = [self.done[entry.position] for entry in chosen.entries if entry.position in self.done]
+        planned = [entry for entry in chosen.entries if entry.position not in self.done]
         document = {
             "headrace_export": VERSION,
             **self._identity.to_json(),
-            "snapshot": snapshot,
+            "snapshot": self.snapshot,
             "complete": complete,
             "totals": totals(done),
             "episodes": [_row(each) for each in done],
-            "planned": [msgspec.to_builtins(entry) for entry in entries if entry.position not in self.done],
+            "planned": [msgspec.to_builtins(entry) for entry in planned],
+            "discarded": [msgspec.to_builtins(entry) for entry in chosen.discarded],
         }
         with whole_file(self._folder / MANIFEST) as path:
             path.write_text(json.dumps(document, indent=1) + "\n")

@@ -16,9 +16,6 @@ from sink.export.plan import Entry
 from sink.export.split import Split
 from sink.export.where import Condition
 
-# Shard, as path below the dataset's directory → committed rows that count.
-Snapshot = dict[str, int]
-
 _RANGE = re.compile(r"(\d*)(:?)(\d*)")
 
 
@@ -88,16 +85,20 @@ class Selection:
         if self._condition is not None:
             self._condition.check_names()
 
-    def why_none(self, stream: str, looked_at: int) -> DatasetError:
-        """The error for a stream of which nothing was chosen. looked_at: its committed rows."""
+    def why_none(self, stream: str | None, looked_at: int, discarded: int) -> DatasetError:
+        """The error for a stream of which nothing was chosen. looked_at: its committed rows; discarded: of those."""
         flags = self.flags
         asked = {"--success": flags.success, "--where": flags.where, "--episodes": flags.episodes, "--only": flags.only}
         used = " ".join(f"{name} {value!r}" if value is not True else name for name, value in asked.items() if value)
+        where = f"stream {stream!r}" if stream is not None else "this dataset"
         if not looked_at:
-            return DatasetError(f"stream {stream!r}: no episode was committed yet; try again later, or use --follow")
+            return DatasetError(f"{where}: no episode was committed yet; try again later, or use --follow")
+        if discarded:
+            return DatasetError(f"{where}: all {discarded} selected episodes are discarded; `headrace flag` shows why")
+        why = f" by {used}" if used else ", none of which has steps"
         return DatasetError(
-            f"stream {stream!r}: no episode is selected of {looked_at} committed ones"
-            f"{f' by {used}' if used else ', none of which has steps'}; `headrace inspect --episodes` lists them"
+            f"{where}: no episode is selected of {looked_at} committed ones{why}; `headrace inspect --episodes` lists "
+            "them"
         )
 
 

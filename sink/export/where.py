@@ -66,7 +66,7 @@ class Condition:
         try:
             body = ast.parse(self._text, mode="eval").body
         except SyntaxError as error:
-            raise self._wrong(f"{error.msg}; expected {_ALLOWED}", (error.offset or 1) - 1) from None
+            raise self._wrong(f"{error.msg}; expected {_ALLOWED}", (error.offset or len(self._text) + 1) - 1) from None
         except (ValueError, RecursionError, MemoryError) as error:
             raise ConfigurationError(f"--where: this cannot be read: {error}; expected {_ALLOWED}") from None
         self._holds = self._condition(body, 0)

@@ -49,9 +49,9 @@ def check_corners(image: NDArray[Any]) -> None:
         assert np.abs(pixel.astype(int) - colour).max() <= NEAR, f"{place}: expected {colour}, found {pixel}"
 
 
-def make(root: Path, episodes: Iterable[Recorded], spec: StreamSpec = SPEC) -> Path:
+def make(root: Path, episodes: Iterable[Recorded], spec: StreamSpec = SPEC, group: int = 1) -> Path:
     """Write the dataset; returns its directory."""
-    write_dataset(root, episodes, spec, draw=corners)
+    write_dataset(root, episodes, spec, group=group, draw=corners)
     return root
 
 
