@@ -176,10 +176,10 @@ def held(rows: NDArray[np.float32], length: int) -> NDArray[np.float32]:
     return np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), axis=0)])
 
 
-def write_frames(fd: int, episode: Episode, offsets: dict[str, int], length: int) -> None:
+def write_frames(fd: int, episode: Episode, offsets: dict[str, int], length: int, shift: int = 0) -> None:
     """Decode all frames to their places in a file; the last is held.
 
-    offsets: camera → where uint8[length, H, W, 3] begins [bytes].
+    offsets: camera → where uint8[length, H, W, 3] begins [bytes]. shift: the first so many frames are left out.
     """
     buffers = {
         name: np.empty((camera.height, camera.width, 3), np.uint8)
@@ -189,8 +189,8 @@ def write_frames(fd: int, episode: Episode, offsets: dict[str, int], length: int
     for step in range(length):
         for name, first in offsets.items():
             buffer = buffers[name]
-            if step < episode.steps:
-                episode.image(name, step, buffer)
+            if step + shift < episode.steps or step == 0:
+                episode.image(name, min(step + shift, episode.steps - 1), buffer)
             _pwrite(fd, buffer, first + step * buffer.nbytes)
 
 

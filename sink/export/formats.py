@@ -82,6 +82,8 @@ class Format(Protocol):
 # name → (module:class, one line of help, extra that brings its packages). Named as text: `export act` needs no PyAV.
 FORMATS: dict[str, tuple[str, str, str]] = {
     "act": ("sink.export.act:Act", "one HDF5 file for each episode, as ACT and ACT++ read them", "sink"),
+    "robomimic": ("sink.export.robomimic:Robomimic", "one HDF5 file of all episodes, as robomimic reads it", "sink"),
+    "video": ("sink.export.video:Video", "MP4, GIF or a PNG with all frames, for each episode and camera", "export"),
 }
 
 

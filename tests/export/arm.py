@@ -49,9 +49,11 @@ def check_corners(image: NDArray[Any]) -> None:
         assert np.abs(pixel.astype(int) - colour).max() <= NEAR, f"{place}: expected {colour}, found {pixel}"
 
 
-def make(root: Path, episodes: Iterable[Recorded], spec: StreamSpec = SPEC, group: int = 1) -> Path:
-    """Write the dataset; returns its directory."""
-    write_dataset(root, episodes, spec, group=group, draw=corners)
+def make(
+    root: Path, episodes: Iterable[Recorded], spec: StreamSpec = SPEC, group: int = 1, actions: float = 1.0
+) -> Path:
+    """Write the dataset; returns its directory. actions: their scale; unscaled they count from the index on."""
+    write_dataset(root, episodes, spec, group=group, draw=corners, scale=actions)
     return root
 
 

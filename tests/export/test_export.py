@@ -29,7 +29,7 @@ MANY = 70
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Enough to be interrupted. The index is not the order of commits."""
-    episodes = [Recorded((n * 7) % MANY, 4 + n % 3, attributes={"n": n}) for n in range(MANY)]
+    episodes = [Recorded((n * 9) % MANY, 4 + n % 3, attributes={"n": n}) for n in range(MANY)]
     return make(tmp_path_factory.mktemp("many"), episodes, group=25)
 
 
