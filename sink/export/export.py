@@ -118,7 +118,7 @@ class Export:
         order, chosen = self._order, self._choice.chosen
         missing = manifest.missing(plan)
         # First what is going to be done: a killed export goes on from the same snapshot.
-        manifest.write(chosen, complete=False)
+        manifest.write(chosen, None)
         self._advance(0, sum(entry.steps for entry in missing))
         writer = order.format.begin(plan, order.out)
         for done in self._pool.write(writer, missing, stop.is_set):
@@ -126,8 +126,8 @@ class Export:
             self.report.new += 1
             self._advance(done.entry.steps, 0)
         if manifest.is_whole(plan):
-            writer.finish([manifest.done[entry.position] for entry in plan.entries])
-            manifest.write(chosen, complete=True)
+            made = writer.finish([manifest.done[entry.position] for entry in plan.entries])
+            manifest.write(chosen, made or ())
             shutil.rmtree(order.out / PARTS, ignore_errors=True)
 
     def _tell(self, manifest: Manifest) -> None:

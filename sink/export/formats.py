@@ -28,8 +28,8 @@ To add one, write a module beside this one with two frozen dataclasses and name 
                 path.write_text(...)
             return Written((name,), frames=0)
 
-        def finish(self, done: Sequence[Done]) -> None:   # once all are written, by position; with --follow each time
-            ...
+        def finish(self, done: Sequence[Done]) -> Sequence[str] | None:
+            ...                                           # once all are written, by position; with --follow each time
 
 Flags, selection, resuming, worker processes, display, manifest and --follow are done by `export.py`, for all formats.
 Rules that a format keeps:
@@ -40,6 +40,7 @@ Rules that a format keeps:
   or by `finish`, which may be called twice. Both run in one process only.
 * Files that are not the result lie below `folder / PARTS`, which is removed when everything is finished. If `finish`
   makes the result from parts it must not move or remove them: until the manifest is written they are what is done.
+  It names the files that it made: as long as they are there, the parts are not missed.
 """
 
 from __future__ import annotations
@@ -60,8 +61,11 @@ class Writer(Protocol):
         """Write one episode; what it names in `files` is whole and durable. Raises HeadraceError, OSError."""
         ...
 
-    def finish(self, done: Sequence[Done]) -> None:
-        """Write what all episodes share. done: all of the export, by position. Raises HeadraceError, OSError."""
+    def finish(self, done: Sequence[Done]) -> Sequence[str] | None:
+        """Write what all episodes share, and name it: paths below the folder that must be there.
+
+        done: all of the export, by position. Raises HeadraceError, OSError.
+        """
         ...
 
 

@@ -1,7 +1,7 @@
 """`manifest.json`: what an export holds, from which snapshot of which dataset; and how far a killed one had come.
 
     {"headrace_export": 1, "format", "options", "selection", "order", "dataset_uuid", "spec",
-     "snapshot": {"shards": {path: committed rows}, "flags": lines}, "complete",
+     "snapshot": {"shards": {path: committed rows}, "flags": lines}, "complete", "files": {path: bytes},
      "totals": {"episodes", "steps", "frames", "bytes"},
      "episodes": [{"position", "index", …, "files": {path: bytes}, "frames", "details"}],
      "planned": [{"position", "index", …}], "discarded": [{"index", …}]}
@@ -25,7 +25,7 @@ import msgspec
 from protocol.errors import ConfigurationError
 from protocol.spec import StreamSpec
 from sink.export.choice import Chosen
-from sink.export.plan import Done, Entry, Plan, Written
+from sink.export.plan import Done, Entry, Plan, Written, are_there
 from sink.export.whole_file import whole_file
 
 MANIFEST, PROGRESS = "manifest.json", ".progress.jsonl"
@@ -61,6 +61,7 @@ class Manifest:
         self.chosen: Chosen | None = None
         self.snapshot: dict[str, Any] | None = None
         self.complete = False
+        self.files: dict[str, int] = {}
         self.done: dict[int, Done] = {}
         found = read_manifest(folder)
         if found is None:
@@ -72,7 +73,11 @@ class Manifest:
     def _take(self, found: dict[str, Any]) -> None:
         self.snapshot, self.complete = found["snapshot"], found["complete"]
         written = [_done(row) for row in [*found["episodes"], *_lines(self._folder / PROGRESS)]]
-        self.done = {done.entry.position: done for done in written if done.is_there(self._folder)}
+        self.files = found["files"]
+        # Once there is what was made of parts, the parts are not missed.
+        finished = self.complete and are_there(self._folder, self.files)
+        self.complete = finished
+        self.done = {done.entry.position: done for done in written if done.is_there(self._folder, finished)}
         entries = [done.entry for done in written] + [Entry(**row) for row in found["planned"]]
         by_position = {entry.position: entry for entry in entries}
         discarded = [Entry(**row) for row in found["discarded"]]
@@ -97,8 +102,13 @@ class Manifest:
         with (self._folder / PROGRESS).open("a") as file:
             file.write(json.dumps(_row(done)) + "\n")
 
-    def write(self, chosen: Chosen, complete: bool) -> None:
-        """Write the manifest; it holds what the progress file held."""
+    def write(self, chosen: Chosen, shared: Sequence[str] | None) -> None:
+        """Write the manifest; it holds what the progress file held.
+
+        shared: the files that belong to all episodes, once the export is complete; None before.
+        """
+        complete = shared is not None
+        self.files = {name: (self._folder / name).stat().st_size for name in shared or ()}
         self.chosen, self.snapshot, self.complete = chosen, chosen.snapshot, complete
         done = [self.done[entry.position] for entry in chosen.entries if entry.position in self.done]
         planned = [entry for entry in chosen.entries if entry.position not in self.done]
@@ -107,6 +117,7 @@ class Manifest:
             **self._identity.to_json(),
             "snapshot": self.snapshot,
             "complete": complete,
+            "files": self.files,
             "totals": totals(done),
             "episodes": [_row(each) for each in done],
             "planned": [msgspec.to_builtins(entry) for entry in planned],

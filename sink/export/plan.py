@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,17 @@ class Done:
     written: Written
     sizes: dict[str, int]
 
-    def is_there(self, folder: Path) -> bool:
-        """Its files are in `folder` and have their sizes."""
-        places = {folder / name: size for name, size in self.sizes.items()}
-        return all(path.is_file() and path.stat().st_size == size for path, size in places.items())
+    def is_there(self, folder: Path, finished: bool) -> bool:
+        """Its files are in `folder` and have their sizes. finished: its parts may be gone."""
+        return are_there(folder, {n: size for n, size in self.sizes.items() if not (finished and is_part(n))})
+
+
+def is_part(name: str) -> bool:
+    """A file, as path below the folder, is no result but a part of one."""
+    return Path(name).parts[:1] == (PARTS,)
+
+
+def are_there(folder: Path, sizes: Mapping[str, int]) -> bool:
+    """Files are in `folder` and have their sizes in bytes."""
+    places = {folder / name: size for name, size in sizes.items()}
+    return all(path.is_file() and path.stat().st_size == size for path, size in places.items())

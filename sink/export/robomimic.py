@@ -164,7 +164,7 @@ class RobomimicWriter:
         # `finish` takes them from here, and they must be the same everywhere.
         demo.attrs["env_args"] = json.dumps(_env_args(episode), sort_keys=True)
 
-    def finish(self, done: Sequence[Done]) -> None:
+    def finish(self, done: Sequence[Done]) -> Sequence[str]:
         """Make demo.hdf5 of the demos. Raises DatasetError if they are of different environments."""
         with whole_file(self.folder / FILE) as path, h5py.File(path, "w", locking=False) as file:
             data = file.create_group("data")
@@ -187,6 +187,7 @@ class RobomimicWriter:
             for split in self.splits:
                 names = [f"demo_{each.entry.position}" for each in done if each.entry.split == split]
                 file[f"mask/{split}"] = np.array(names, "S")
+        return (FILE,)
 
 
 def _env_args(episode: Episode) -> dict[str, Any]:

@@ -66,8 +66,16 @@ def test_what_robomimic_opens(data: Path, tmp_path: Path, words: tuple[str, ...]
     )
 
 
-def test_two_exports_are_equal(data: Path, tmp_path: Path) -> None:
+def test_two_exports_are_equal_and_a_third_has_nothing_to_do(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert export(data, tmp_path / "a") == 0
+    assert export(data, tmp_path / "b") == 0
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    capsys.readouterr()
+    assert export(data, tmp_path / "b") == 0
+    assert capsys.readouterr().out.startswith("0 episodes")
+    (tmp_path / "b" / "demo.hdf5").unlink()
     assert export(data, tmp_path / "b") == 0
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
