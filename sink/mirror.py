@@ -10,12 +10,10 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +26,7 @@ from protocol.errors import ConfigurationError, DatasetError, DiskFullError
 from sink.dataset import IDENTITY_NAME
 from sink.mirror_dataset import NOT_YET, Mirror
 from sink.mirror_shard import Watch
+from sink.stop_signals import stop_on_signals
 
 INTERRUPTED = 130
 
@@ -80,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = MirrorReport(str(flags.source), str(flags.dest))
     began = time.monotonic()
     try:
-        with _stop_on_signals() as stop, _display() as progress:
+        with stop_on_signals() as stop, _display() as progress:
             _run(flags, report, stop, progress)
     except OSError as error:
         raise _explained(error, flags) from error
@@ -124,25 +123,6 @@ def _wait_for_source(flags: MirrorFlags, stop: threading.Event) -> None:
             said = True
         if stop.wait(flags.poll):
             return
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """Set by the first SIGINT or SIGTERM; the second ends the process at once, which harms nothing."""
-    stop = threading.Event()
-
-    def handle(number: int, _: object) -> None:
-        if stop.is_set():
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _display() -> Progress:

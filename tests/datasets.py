@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,25 +51,44 @@ def picture(camera: Camera, index: int, step: int) -> NDArray[np.uint8]:
     return image
 
 
+Draw = Callable[[Camera, int, int], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class _Look:
+    draw: Draw
+    scale: float
+
+
 def write_dataset(
-    root: Path, episodes: Iterable[Recorded], spec: StreamSpec = SPEC, shard_bytes: int = 1 << 20, group: int = 1
+    root: Path,
+    episodes: Iterable[Recorded],
+    spec: StreamSpec = SPEC,
+    shard_bytes: int = 1 << 20,
+    group: int = 1,
+    draw: Draw = picture,
+    scale: float = 1.0,
 ) -> None:
-    """Write a stream of a dataset, `group` episodes a commit; full shards are sealed."""
+    """Write a stream of a dataset, `group` episodes a commit; full shards are sealed.
+
+    draw: its frames. scale: of the column `action`, which counts.
+    """
     root.mkdir(parents=True, exist_ok=True)
+    look = _Look(draw, scale)
     with ThreadPoolExecutor(1) as pool:
         store = StreamStore(root / spec.name, spec, shard_bytes, dataset_uuid(root), Disk(), pool)
         for number, episode in enumerate(episodes, 1):
-            _write(store, Attempt(number, spec.name, episode.index, 1, "tester"), episode)
+            _write(store, Attempt(number, spec.name, episode.index, 1, "tester"), episode, look)
             if number % group == 0:
                 store.commit()
         store.close()
 
 
-def _write(store: StreamStore, attempt: Attempt, episode: Recorded) -> None:
+def _write(store: StreamStore, attempt: Attempt, episode: Recorded, look: _Look) -> None:
     spec = store.spec
     steps = 0 if episode.outcome is Outcome.VOID else episode.steps
-    frames = [jpeg.encode(picture(c, episode.index, t)) for t in range(steps) for c in spec.cameras]
-    columns = [_column(column, episode.index, steps) for column in spec.columns] if steps else []
+    frames = [jpeg.encode(look.draw(c, episode.index, t)) for t in range(steps) for c in spec.cameras]
+    columns = [_column(column, episode.index, steps, look.scale) for column in spec.columns] if steps else []
     named = {"model": hashlib.sha256(episode.document).hexdigest()}
     attributes = msgspec.json.encode({**episode.attributes, "documents": named})
     each = max(len(spec.cameras), 1)
@@ -93,9 +112,9 @@ def _write(store: StreamStore, attempt: Attempt, episode: Recorded) -> None:
     _when_ready(store, lambda: store.finish(attempt, end, [attributes, *(column.tobytes() for column in columns)]))
 
 
-def _column(column: Column, index: int, steps: int) -> NDArray[np.generic]:
+def _column(column: Column, index: int, steps: int, scale: float) -> NDArray[np.generic]:
     values = np.arange(steps * int(np.prod(column.shape, dtype=np.int64))).reshape(steps, *column.shape) + index
-    return values.astype(column.numpy_dtype)
+    return (values * scale if column.name == "action" else values).astype(column.numpy_dtype)
 
 
 def _when_ready(store: StreamStore, action: object) -> None:

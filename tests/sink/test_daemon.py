@@ -8,7 +8,6 @@ import logging
 import os
 import random
 import socket
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +41,7 @@ from tests.fakes import CheckingReader, CountedEpisode, counted_episode, countin
 from tests.live_sink import RunSink
 from tests.processes import SinkProcess, wait_until
 from tests.raw_producer import RawProducer
+from tests.tmpfs import Tmpfs
 
 SPEC = counting_spec()
 
@@ -465,34 +465,6 @@ def health(sink: Sink) -> tuple[int, str]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()
-
-
-class Tmpfs:
-    """A small file system of its own."""
-
-    def __init__(self, path: Path, mib: int) -> None:
-        self.path = path
-        path.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", path], check=True, capture_output=True)
-
-    def remount(self, mib: int) -> None:
-        subprocess.run(["mount", "-o", f"remount,size={mib}m", self.path], check=True)
-
-    def read_only(self) -> None:
-        subprocess.run(["mount", "-o", "remount,ro", self.path], check=True)
-
-    def unmount(self) -> None:
-        subprocess.run(["umount", "-l", self.path], check=True)
-
-
-@pytest.fixture
-def tmpfs(tmp_path: Path) -> Iterator[Tmpfs]:
-    try:
-        made = Tmpfs(tmp_path / "small", 6)
-    except (subprocess.CalledProcessError, FileNotFoundError, PermissionError):
-        pytest.skip("a tmpfs cannot be mounted here")
-    yield made
-    made.unmount()
 
 
 def test_a_full_disk_stalls_one_stream_says_why_and_goes_on_by_itself(

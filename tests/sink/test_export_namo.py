@@ -142,5 +142,5 @@ def test_what_cannot_be_exported_is_said_and_leaves_nothing(
     assert "no stream 'namo/other'" in capsys.readouterr().err
     assert export(tmp_path / "nowhere", out) == 1
     assert "is no directory" in capsys.readouterr().err
-    assert headrace(["export", "lerobot"]) == 1
-    assert "expected one of: namo" in capsys.readouterr().err
+    assert headrace(["export", "nama"]) == 1
+    assert "did you mean namo?" in capsys.readouterr().err
