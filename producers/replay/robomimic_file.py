@@ -81,7 +81,7 @@ class RobomimicFile:
                 steps=_steps(demo),
                 columns={each.name: demo[_place(each.name)][:] for each in self.layout.columns},
                 frame=frame,
-                success=not self._rewarded or _rewarded(demo),
+                success=bool(demo.attrs.get("success", not self._rewarded or _rewarded(demo))),
                 seed=int(demo.attrs.get("seed", 0)),
                 attributes=self._attributes(demo),
                 documents=_documents(demo),
