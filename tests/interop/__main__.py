@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.interop import truth
-from tests.interop.environments import LEROBOT, REPOSITORY, RERUN, Environment, InteropError, run
+from tests.interop.environments import LEROBOT, REPOSITORY, RERUN, ROBOMIMIC, Environment, InteropError, run
 
 _SCRIPTS = Path(__file__).parent
 # Exports that go through our own environment: name of the folder → words of `headrace export`.
@@ -21,6 +21,7 @@ _EXPORTS = {
     "lerobot-h264": ("lerobot", "--codec", "h264"),
     "lerobot-jpeg": ("lerobot", "--images", "jpeg"),
     "mcap": ("mcap",),
+    "robomimic": ("robomimic", "--model", "model", "--split", "train=0.5", "valid=0.5"),
 }
 
 
@@ -39,13 +40,20 @@ class Interop:
         for name in ("lerobot-av1", "lerobot-h264", "lerobot-jpeg"):
             self._read(LEROBOT, "read_lerobot.py", name, self._export(name))
 
+    def robomimic(self) -> None:
+        """robomimic's dataset class and playback."""
+        ROBOMIMIC.make(self._root, _say)
+        words = [self._python(ROBOMIMIC), str(_SCRIPTS / "read_robomimic.py")]
+        arguments = [self._export("robomimic") / "demo.hdf5", self._truth, self._work / "playback.mp4"]
+        self._tell("robomimic", run([*words, *map(str, arguments)], self._root))
+
     def rerun(self) -> None:
         """Rerun on recordings, on a LeRobot dataset and on MCAP files."""
         RERUN.make(self._root, _say)
         # Rerun does not go with our packages, so its environment writes the recordings too.
         out = self._work / "rerun"
         words = ["-m", "sink.export", "rerun", "--data", str(self._data), "--out", str(out), "--workers", "1"]
-        run([str(RERUN.python(self._root)), *words], self._root, [REPOSITORY])
+        run([self._python(RERUN), *words], self._root, [REPOSITORY])
         folders = [out, self._export("lerobot-av1"), self._export("mcap")]
         self._read(RERUN, "read_rerun.py", "rerun", *folders)
 
@@ -57,15 +65,26 @@ class Interop:
         return out
 
     def _read(self, environment: Environment, script: str, name: str, *folders: Path) -> None:
-        words = [str(environment.python(self._root)), str(_SCRIPTS / script), *map(str, folders), str(self._truth)]
-        for line in run(words, self._root).splitlines():
+        words = [self._python(environment), str(_SCRIPTS / script), *map(str, folders), str(self._truth)]
+        self._tell(name, run(words, self._root))
+
+    def _python(self, environment: Environment) -> str:
+        return str(environment.python(self._root))
+
+    @staticmethod
+    def _tell(name: str, said: str) -> None:
+        for line in said.splitlines():
             _say(f"{name}: {line}")
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the readers that are named, or all."""
     interop = Interop(Path(argv[0]).resolve())
-    readers: dict[str, Callable[[], None]] = {"lerobot": interop.lerobot, "rerun": interop.rerun}
+    readers: dict[str, Callable[[], None]] = {
+        "lerobot": interop.lerobot,
+        "robomimic": interop.robomimic,
+        "rerun": interop.rerun,
+    }
     failed = []
     for name in argv[1:] or readers:
         try:

@@ -84,9 +84,13 @@ LEROBOT = Environment(
     ),
 )
 # robomimic's own list brings simulators and a package that does not build with today's CMake.
+_PLAYBACK = ("imageio", "imageio-ffmpeg", "matplotlib", "pillow", "psutil", "tensorboard", "tensorboardX")
 ROBOMIMIC = Environment(
     "robomimic",
-    (("torch==2.13.0", "numpy", "h5py", "tqdm", "termcolor"), ("--no-deps", "robomimic==0.3.0")),
+    (
+        ("torch==2.13.0", "numpy<2", "h5py", "tqdm", "termcolor", *_PLAYBACK),
+        ("--no-deps", "robomimic==0.3.0", "torchvision==0.25.0"),
+    ),
 )
 # Rerun writes here too: it needs numpy 2.
 RERUN = Environment("rerun", (("--editable", f"{REPOSITORY}[rerun]"),))

@@ -37,8 +37,13 @@ def write(folder: Path) -> tuple[Path, Path]:
 
     The file has `POSITION/NAME` for each episode by index: columns, frames as uint8[T, H, W, 3], and `count`.
     """
-    episodes = [Recorded(index, steps, attributes={"task": f"task {index % 4}"}) for index, steps in _STEPS.items()]
-    data = make(folder / "data", [*episodes, Recorded(5, outcome=Outcome.VOID)], SPEC)
+    environment = {"env_name": "Arm", "type": 1, "env_kwargs": {"control_freq": 50}}
+    episodes = [
+        Recorded(index, steps, attributes={"task": f"task {index % 4}", "env_args": environment})
+        for index, steps in _STEPS.items()
+    ]
+    # robomimic takes actions from -1 to 1 only.
+    data = make(folder / "data", [*episodes, Recorded(5, outcome=Outcome.VOID)], SPEC, actions=0.001)
     arrays: dict[str, Any] = {"count": len(_STEPS), "rate_hz": SPEC.rate_hz}
     with DatasetView(data) as view:
         found = sorted((each for each in view.new_episodes() if each.steps), key=lambda each: each.index)
