@@ -9,7 +9,8 @@ import pytest
 
 from deploy.main import main as headrace
 
-SMALL = "--rounds 1 --episodes 1 --steps 4 --size 48 64 --frame-bytes 1500 --workers 1".split()
+COUNTS = ("--rounds", "1", "--episodes", "1", "--steps", "4", "--workers", "1")
+SMALL = (*COUNTS, "--size", "48", "64", "--frame-bytes", "1500")
 
 
 def test_without_lerobot_its_figure_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
