@@ -74,7 +74,8 @@ class Interop:
     @staticmethod
     def _tell(name: str, said: str) -> None:
         for line in said.splitlines():
-            _say(f"{name}: {line}")
+            if line.startswith("* "):
+                _say(f"{name}: {line.removeprefix('* ')}")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -84,7 +84,7 @@ LEROBOT = Environment(
     ),
 )
 # robomimic's own list brings simulators and a package that does not build with today's CMake.
-_PLAYBACK = ("imageio", "imageio-ffmpeg", "matplotlib", "pillow", "psutil", "tensorboard", "tensorboardX")
+_PLAYBACK = ("imageio", "imageio-ffmpeg", "matplotlib", "pillow", "psutil", "six", "tensorboard", "tensorboardX")
 ROBOMIMIC = Environment(
     "robomimic",
     (

@@ -180,8 +180,8 @@ def _library() -> Any:
 
 
 def say(text: str) -> None:
-    """For the report."""
-    sys.stdout.write(f"{text}\n")
+    """A line of the report; what libraries print has no star."""
+    sys.stdout.write(f"* {text}\n")
 
 
 if __name__ == "__main__":

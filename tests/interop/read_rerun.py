@@ -95,8 +95,8 @@ def check_pictures(blobs: list[Any], expected: Any) -> None:
 
 
 def say(text: str) -> None:
-    """For the report."""
-    sys.stdout.write(f"{text}\n")
+    """A line of the report; what libraries print has no star."""
+    sys.stdout.write(f"* {text}\n")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def main(path: Path, truth: Any, video: Path) -> None:
     )
     check_playback(path, truth, lengths, video)
     say("playback_dataset --use-obs: a video with all frames")
-    say("not checked: playback of states, for which robomimic 0.3 needs a robosuite older than ours")
+    say("not checked: playback of states, because robosuite is not in this environment")
 
 
 def prepare() -> None:
@@ -91,8 +91,8 @@ def check_playback(path: Path, truth: Any, lengths: list[int], video: Path) -> N
 
 
 def say(text: str) -> None:
-    """For the report."""
-    sys.stdout.write(f"{text}\n")
+    """A line of the report; what libraries print has no star."""
+    sys.stdout.write(f"* {text}\n")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,15 +31,17 @@ class Dataset:
         self._folder, self._writer, self._done = folder, writer, done
         self._steps = [each.entry.steps for each in done]
         self._begins = [0, *np.cumsum(self._steps).tolist()]
+        self._made: list[str] = []
         self._tasks = list(dict.fromkeys(str(each.written.details["task"]) for each in done))
 
-    def write(self) -> None:
-        """Write all files. The same again if it is called again."""
+    def write(self) -> list[str]:
+        """Write all files and name them. The same again if it is called again."""
+        self._made.clear()
         rows = self._rows_of_episodes()
         self._write_data(rows)
         for camera in self._cameras:
             self._write_videos(camera, rows)
-        with whole_file(self._folder / layout.TASKS_PATH) as path:
+        with self._file(layout.TASKS_PATH) as path:
             tables.write_tasks(path, self._tasks)
         self._write_episodes(rows)
         found = [self._statistics(position) for position in range(len(self._done))]
@@ -47,6 +50,7 @@ class Dataset:
             layout.STATS_PATH, {key: {n: v.tolist() for n, v in stats.items()} for key, stats in whole.items()}
         )
         self._write_json(layout.INFO_PATH, self._info())
+        return self._made
 
     @cached_property
     def _cameras(self) -> tuple[str, ...]:
@@ -71,7 +75,7 @@ class Dataset:
         about = tables.metadata(self._writer.features, [features.picture_key(camera.name) for camera in pictures])
         for file in share_files(sizes, limits.data_mb):
             parts = [(self._folder / layout.data_part(each), self._numbers(each)) for each in file.members]
-            with whole_file(self._folder / file.path(layout.DATA_PATH, limits)) as path:
+            with self._file(file.path(layout.DATA_PATH, limits)) as path:
                 tables.join_parts(path, parts, about)
             self._note(rows, file, "data")
 
@@ -81,7 +85,7 @@ class Dataset:
         seconds = [count / rate for count in self._steps]
         for file in share_files(sizes, limits.video_mb, seconds, limits.video_s):
             steps = [self._steps[each] for each in file.members]
-            with whole_file(self._folder / file.path(layout.VIDEO_PATH, limits, key)) as path:
+            with self._file(file.path(layout.VIDEO_PATH, limits, key)) as path:
                 video.join(
                     [self._folder / layout.video_part(each, camera) for each in file.members], steps, int(rate), path
                 )
@@ -100,7 +104,7 @@ class Dataset:
                 {**rows[each], **{f"stats/{k}/{n}": v for k, s in self._statistics(each).items() for n, v in s.items()}}
                 for each in file.members
             ]
-            with whole_file(self._folder / file.path(layout.EPISODES_PATH, self._writer.limits)) as path:
+            with self._file(file.path(layout.EPISODES_PATH, self._writer.limits)) as path:
                 tables.write_rows(path, whole)
 
     def _note(self, rows: list[dict[str, Any]], file: File, what: str) -> None:
@@ -149,5 +153,10 @@ class Dataset:
         }
 
     def _write_json(self, name: str, data: dict[str, Any]) -> None:
-        with whole_file(self._folder / name) as path:
+        with self._file(name) as path:
             path.write_text(json.dumps(data, indent=_JSON_INDENT) + "\n")
+
+    def _file(self, name: str) -> AbstractContextManager[Path]:
+        """A file of the dataset to write, below its folder."""
+        self._made.append(name)
+        return whole_file(self._folder / name)

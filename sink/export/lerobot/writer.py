@@ -55,9 +55,9 @@ class LeRobotWriter:
             path.write_text(json.dumps({key: _plain(stats) for key, stats in found.items()}))
         return Written(tuple(files), episode.steps * len(names), {"task": self._task(episode)})
 
-    def finish(self, done: Sequence[Done]) -> None:
+    def finish(self, done: Sequence[Done]) -> Sequence[str]:
         """The dataset from all parts; info.json comes last, so that what LeRobot opens is whole."""
-        Dataset(self.folder, self, done).write()
+        return Dataset(self.folder, self, done).write()
 
     def _columns(self, episode: Episode) -> dict[str, NDArray[Any]]:
         """key → [T, *shape] of all that the episode knows by itself, in the order of info.json."""
