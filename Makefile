@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # Clusters, hosts, whole collections and bounds of memory: these tests want the machine for themselves, after the others.
 ALONE := $(wildcard $(addprefix tests/,hosts monitoring page ray security slurm ssh strangers system systemd))
 
-.PHONY: setup demo test test-slurm slurm engines sshd check bench soak clean
+.PHONY: setup demo test test-slurm slurm engines sshd check bench soak interop clean
 
 setup: $(STAMP)
 
@@ -50,6 +50,10 @@ check: setup
 
 bench: setup
 	$(BIN)/headrace bench collect --json bench.json
+
+# The readers of other projects on what `headrace export` writes: environments of a few gigabytes below build/.
+interop: setup
+	$(BIN)/python -m tests.interop build/interop
 
 soak: setup
 	HEADRACE_SOAK_EXAMPLES=20000 $(BIN)/python -m pytest tests/protocol/test_delivery.py -o faulthandler_timeout=0
