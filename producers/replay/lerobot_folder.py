@@ -83,8 +83,9 @@ class LeRobotFolder:
 
         try:
             succeeded = bool(np.any(columns.get("next.success", True)))
-            tasks = {"tasks": list(row["tasks"])} if row.get("tasks") else {}
-            yield RecordedEpisode(table.num_rows, columns, frame, succeeded, attributes=tasks)
+            tasks = list(row.get("tasks") or ())
+            attributes = {"task": tasks[0]} if len(tasks) == 1 else {"tasks": tasks}
+            yield RecordedEpisode(table.num_rows, columns, frame, succeeded, attributes=attributes)
         finally:
             for video in videos.values():
                 video.close()

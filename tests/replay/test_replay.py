@@ -146,7 +146,7 @@ def test_lerobot(tmp_path: Path, sink: SinkProcess, video: bool, stored: Stored)
         assert episode.steps == STEPS[number]
         assert episode.outcome is (Outcome.FAILURE if number == 1 else Outcome.SUCCESS)
         assert np.array_equal(episode.column("observations/state"), actions(number) + 1)
-        assert episode.attributes()["tasks"] == ["move the cube"]
+        assert episode.attributes()["task"] == "move the cube"
         for step in range(episode.steps):
             image = picture("top", number, step)
             assert worst(decoded(episode.frame("top", step)), image) < TOLERANCE

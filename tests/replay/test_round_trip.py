@@ -47,6 +47,16 @@ def test_jpegs_come_back_byte_for_byte(data: Path, tmp_path: Path) -> None:
     assert export(tmp_path / "data", tmp_path / "second", *words) == first
 
 
+def test_lerobot_with_jpegs_comes_back_byte_for_byte(data: Path, tmp_path: Path) -> None:
+    words = ("lerobot", "--images", "jpeg")
+    first = export(data, tmp_path / "first", *words)
+    replay(tmp_path / "first", tmp_path / "data")
+    # Its name for qpos is state.
+    second = export(tmp_path / "data", tmp_path / "second", *words, "--state", "observations/state")
+    assert second.keys() == first.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
 def test_act_comes_back_but_for_what_a_jpeg_changes(data: Path, tmp_path: Path) -> None:
     export(data, tmp_path / "first", "act")
     replay(tmp_path / "first", tmp_path / "data")
