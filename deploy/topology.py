@@ -22,7 +22,7 @@ from protocol.keys import CLIENTS, check_name
 Flags = dict[str, bool | int | float | str | list[str]]
 Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")]
 # Those of `headrace produce`.
-SIMULATORS = ("robosuite", "namo")
+SIMULATORS = ("robosuite", "namo", "replay")
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
