@@ -24,7 +24,11 @@ class ShardWriter:
         self.layout = layout
         self._disk = disk
         self._fd = disk.open(layout.path)
-        self.recovered: Recovered = recover(disk, self._fd, layout)
+        try:
+            self.recovered: Recovered = recover(disk, self._fd, layout)
+        except BaseException:
+            disk.close(self._fd)
+            raise
         self._direct = disk.open_direct(layout.path)
         self._staging = Staging(disk, self._direct, layout.offsets["blob"], self.recovered.blob_tail)
         self.step_tail = self.recovered.step_tail

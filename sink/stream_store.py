@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,8 +92,13 @@ class StreamStore:
             if layout.spec != self.spec:
                 rows = "; ".join(differences(layout.spec, self.spec))
                 raise SpecError(f"{layout.path} has another schema: {rows}")
-        writers = [ShardWriter(self._disk, layout) for layout in layouts]
-        self._note_committed(writers)
+        with ExitStack() as undo:  # a stream that cannot be recovered leaves no file open
+            writers = []
+            for layout in layouts:
+                writers.append(ShardWriter(self._disk, layout))
+                undo.callback(writers[-1].close)
+            self._note_committed(writers)
+            undo.pop_all()
         # An empty shard at the end was prepared for later; only one of those is kept in use at a time.
         while len(writers) > 1 and not writers[-1].rows and not writers[-2].recovered.sealed:
             spare = writers.pop()

@@ -88,6 +88,7 @@ def _make_keys(machine: Machine, rendered: Rendered) -> None:
         machine.run("env", "--chdir", "/", *variables, "sh", "-c", step)
 
 
+@pytest.mark.timeout(900)  # everything begins at once, compiled loops and all
 def test_a_collection_under_systemd(machine: Machine) -> None:
     """One boot for all of it: what takes long are the programs' own beginnings, and they begin together."""
     home = machine.state / "lib" / "headrace"
@@ -119,7 +120,7 @@ def test_a_collection_under_systemd(machine: Machine) -> None:
 
 def _ends_well(machine: Machine, unit: str) -> None:
     """By itself, or because it was stopped. The sink's restarts are the test's."""
-    machine.wait_for(unit, "SubState", "dead", 150)
+    machine.wait_for(unit, "SubState", "dead", 400)
     assert machine.shows(unit, "Result") == "success", machine.log()
     assert unit == SINK or machine.shows(unit, "NRestarts") == "0", machine.log()
 
