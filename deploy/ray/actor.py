@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from typing import Any
 
 import ray
 import ray.util
@@ -10,6 +12,8 @@ import ray.util
 from deploy.ray.orders import Orders
 from deploy.ray.program import ActorProgram
 from deploy.ray.report import Report
+
+_LEAVE_LIMIT_S = 30.0
 
 
 class ProgramActor:
@@ -30,5 +34,12 @@ class ProgramActor:
     def _over(self, report: Report) -> None:
         """Whatever it holds is free for others. One that was killed is Ray's to begin again."""
         if report.final:
-            ray.kill(self._me, no_restart=True)
+            leave(self._me)
         os._exit(1)
+
+
+def leave(me: Any) -> None:
+    """Let Ray end this actor for good; does not return. Ray takes an end of its own for a loss."""
+    ray.kill(me, no_restart=True)
+    threading.Event().wait(_LEAVE_LIMIT_S)
+    os._exit(1)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 
 import msgspec
 import ray
 import ray.util
 
+from deploy.ray.actor import leave
 from deploy.ray.cluster import Cluster
 from deploy.ray.draining import CONDUCTOR, drain_all
 from deploy.ray.orders import log_of
 from deploy.ray.plan import Actor, RayPlan
-from deploy.ray.report import Report, read_report, report_file, write_report
-from protocol.errors import HeadraceError
+from deploy.ray.report import Report, read_report, write_report
 
 _LOOK_S = 0.5
 # It needs no room and does little: it is begun again wherever there is a node.
-OPTIONS = {"num_cpus": 0, "max_restarts": -1, "lifetime": "detached", "name": CONDUCTOR, "max_concurrency": 2}
+OPTIONS = {"num_cpus": 0, "max_restarts": 100, "lifetime": "detached", "name": CONDUCTOR, "max_concurrency": 2}
 
 
 class Conductor:
@@ -35,7 +35,6 @@ class Conductor:
         life = before.life + 1 if before is not None else 1
         node = ray.util.get_node_ip_address()
         self._report = Report(CONDUCTOR, plan.generation, life, "RUNNING", node, time.time())
-        report_file(self._folder, CONDUCTOR).parent.mkdir(parents=True, exist_ok=True)
         write_report(self._folder, self._report)
         threading.Thread(target=self._run, name="conductor", daemon=True).start()
 
@@ -49,15 +48,15 @@ class Conductor:
             if reason:
                 self._say(reason)
             drain_all(self._cluster, self._folder, self._plan.generation, self._say)
-            state = "FAILED" if reason else "COMPLETED"
-            ended = {"state": state, "reason": reason, "exit_status": int(bool(reason)), "ended_s": time.time()}
-            self._report = msgspec.structs.replace(self._report, **ended)
+            told = {"state": "FAILED", "reason": "a server has ended", "exit_status": 1} if reason else {}
+            self._report = msgspec.structs.replace(
+                self._report, **{"state": "COMPLETED", "ended_s": time.time(), **told}
+            )
             write_report(self._folder, self._report)
-        except (HeadraceError, OSError, ray.exceptions.RayError) as error:
-            sys.stderr.write(f"{CONDUCTOR}: {type(error).__name__}: {error}\n")
+        except Exception:  # Ray, or the folder, is away for a while, or worse: the log of Ray's worker has it
+            traceback.print_exc()
             os._exit(1)  # Ray begins it again
-        ray.kill(self._me, no_restart=True)
-        os._exit(1)
+        leave(self._me)
 
     def _conduct(self) -> str:
         """Until no producer is left; returns what has gone wrong, or nothing."""
@@ -93,12 +92,17 @@ class Conductor:
         """The sentence for a server that Ray will not begin again."""
         there = self._cluster.names()
         for actor in servers:
-            if actor.name not in there:
-                return f"{actor.name} has ended, see {actor.orders.log}; all others are asked to stop"
+            if actor.name in there:
+                continue
+            if read_report(self._folder, actor.name, self._plan.generation) is None:
+                return (
+                    f"{actor.name} has ended without a word: do all nodes see {self._folder}, and have this Headrace? "
+                    "Ray's own logs tell more; all others are asked to stop"
+                )
+            return f"{actor.name} has ended, see {actor.orders.log}; all others are asked to stop"
         return ""
 
     def _say(self, text: str) -> None:
         path = log_of(self._folder, CONDUCTOR, self._plan.generation)
-        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 from deploy.ray.cluster import connected
+from deploy.ray.draining import CONDUCTOR
 from deploy.ray.plan import namespace_of
 from deploy.ray.report import Report, read_report
 from deploy.record import Record, SubmittedJob
@@ -19,10 +20,14 @@ def tasks_of(topology: Topology, record: Record) -> list[TaskState]:
         there = cluster.names()
         answers = cluster.reports(there)
     found = []
+    begins = CONDUCTOR in there
     for job in record.jobs:
         for name, number in _actors(job):
             report = answers.get(name) or read_report(topology.folder, name, record.generation)
-            found.append(_state(job.id, number, report, name in there, name in answers))
+            if report is None:
+                found.append(_unbegun(job.id, number, name in there, begins))
+            else:
+                found.append(_state(job.id, number, report, name in there, name in answers))
     return found
 
 
@@ -33,10 +38,15 @@ def _actors(job: SubmittedJob) -> Iterator[tuple[str, int | None]]:
         yield from ((f"{job.name}.{number}", number) for number in range(job.tasks))
 
 
-def _state(job: str, task: int | None, report: Report | None, there: bool, answers: bool) -> TaskState:
+def _unbegun(job: str, task: int | None, there: bool, begins: bool) -> TaskState:
+    """there: Ray knows it. begins: the conductor will see to it."""
+    if there or begins:
+        return TaskState(job, task, "PENDING", reason="waits for room" if there else "waits for the servers")
+    return TaskState(job, task, "GONE", reason="has not begun")
+
+
+def _state(job: str, task: int | None, report: Report, there: bool, answers: bool) -> TaskState:
     """there: Ray knows it. answers: and it runs."""
-    if report is None:
-        return TaskState(job, task, "PENDING", reason="waits for room") if there else TaskState(job, task, "GONE")
     if answers:
         state = "RUNNING"
     elif report.final:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Literal
@@ -17,7 +18,6 @@ import msgspec
 
 from deploy.ray.orders import Orders
 from deploy.ray.report import Report, read_report, report_file, write_report
-from protocol.errors import HeadraceError
 
 INTERRUPTED = 130
 
@@ -53,20 +53,19 @@ class ActorProgram:
             if not self._done_before:
                 self._tell(self.report)
                 self._tell(self._live())
-        except (OSError, HeadraceError) as error:
+        except Exception as error:  # whatever it is, nothing would supervise the program any more
+            traceback.print_exc()
             self._fail(f"{type(error).__name__}: {error}")
         finally:
             self._over(self.report)
 
     def _fail(self, reason: str) -> None:
         self.report = self._end("FAILED", 1, reason)
-        sys.stderr.write(f"{self._orders.name}: {reason}\n")  # to Ray's own log, should the folder be the reason
-        with suppress(OSError):
+        with suppress(OSError):  # the folder may be the reason; Ray's own log has it in any case
             write_report(self._orders.folder, self.report)
 
     def _live(self) -> Report:
         orders = self._orders
-        orders.log.parent.mkdir(parents=True, exist_ok=True)
         with orders.log.open("ab") as log:
             when = time.strftime("%Y-%m-%d %H:%M:%S")
             log.write(f"--- {when} life {self.report.life} of {orders.name} on {self.report.node}\n".encode())
@@ -80,7 +79,7 @@ class ActorProgram:
         if status < 0 and not self._asked:
             return self._end("KILLED", status, f"killed by {signal.Signals(-status).name}")
         if status:
-            return self._end("FAILED", status, "" if self._asked else f"exit status {status}, see {orders.log}")
+            return self._end("FAILED", status, "" if self._asked else f"exit status {status}")
         return self._end("COMPLETED", 0, "")
 
     def _guarded(self, words: Sequence[str], log: int) -> int:
@@ -124,7 +123,6 @@ class ActorProgram:
 
     def _tell(self, report: Report) -> None:
         self.report = report
-        report_file(self._orders.folder, report.name).parent.mkdir(parents=True, exist_ok=True)
         write_report(self._orders.folder, report)
 
     def _end(self, state: Literal["COMPLETED", "FAILED", "KILLED"], status: int, reason: str) -> Report:

@@ -36,7 +36,7 @@ def submit_to_ray(topology: Topology, cwd: Path, file: Path) -> Record:
     """topology: with absolute paths. file: the one it is from. Returns when the conductor has begun.
 
     Raises ConfigurationError if the collection is live, if no node has what it asks for, or if the shared folder cannot
-    be used; RayError if the cluster does not answer, or its nodes cannot run Headrace. Then nothing is left behind.
+    be used; RayError if the cluster does not answer, or its nodes cannot run Headrace. Then nothing of it runs.
     """
     folder = topology.folder
     try:
@@ -93,6 +93,7 @@ def _begin(cluster: Cluster, plan: RayPlan) -> None:
             f"no node has begun an actor within {_BEGIN_LIMIT_S:.0f} s; does `ray status` show nodes that are alive?"
         ) from error
     except ray.exceptions.RayError as error:
+        end_all(cluster, {CONDUCTOR})
         lines = str(error).strip().splitlines()
         raise RayError(
             f"the cluster cannot run the conductor of this collection: {lines[-1]}. Expected the same Headrace on each "

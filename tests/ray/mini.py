@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,8 @@ from tests.processes import REPOSITORY, wait_until
 
 HEAD = "n2"
 NODES = (HEAD, "n3", "n4")
-CPUS = 4
+# Any node has room for the sink and all producers of a test: a lost sink needs it, and Ray gives it to nobody first.
+CPUS = 5
 _MARK = "HEADRACE_TEST_RAY"
 _STARTED = "Ray runtime started"
 # Ray itself gives up a raylet that takes longer than 30 s to start; a busy machine has another go.
@@ -51,20 +52,21 @@ class MiniRay:
 
     def start(self) -> None:
         """Returns when all nodes are up."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.2", 0))
-            self.address = f"127.0.0.2:{probe.getsockname()[1]}"
+        gcs, client_server = _free_ports(2)
+        self.address = f"127.0.0.2:{gcs}"
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "HEADRACE_"))},
             **_HEALTH,
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_prestart_worker_first_driver": "0",  # for the cores that nodes only claim to have
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "PYTHONPATH": str(REPOSITORY),
             "PYTHONUNBUFFERED": "1",
         }
-        port = self.address.rpartition(":")[2]
-        self._start(HEAD, "--head", "--port", port, "--include-dashboard", "false", "--temp-dir", str(self.root / "t"))
+        ports = ("--port", str(gcs), "--ray-client-server-port", str(client_server))
+        folder = ("--temp-dir", str(self.root / "t"))
+        self._start(HEAD, "--head", *ports, *folder, "--include-dashboard", "false", "--no-monitor")
         for name in NODES[1:]:
             self._start(name, "--address", self.address, "--labels", "dataset=here")
 
@@ -79,7 +81,7 @@ class MiniRay:
     def kill_raylet(self, name: str) -> None:
         """SIGKILL for one process, the raylet; all others of its node have to find out by themselves."""
         words = f"/raylet --raylet_socket_name={self.root}".encode()
-        found = [pid for pid in self.processes(name) if words in _read(pid, "cmdline").replace(b"\0", b" ")]
+        found = [pid for pid in self.processes(name) if words in read(pid, "cmdline").replace(b"\0", b" ")]
         assert len(found) == 1, f"expected one raylet of {name}, found {found}"
         os.kill(found[0], signal.SIGKILL)
 
@@ -87,11 +89,11 @@ class MiniRay:
         """Everything that a node has started and that is still there."""
         mark = f"{_MARK}={self.root}/{name}".encode()
         pids = [int(each) for each in os.listdir("/proc") if each.isdigit()]
-        return [pid for pid in pids if mark in _read(pid, "environ").split(b"\0")]
+        return [pid for pid in pids if mark in read(pid, "environ").split(b"\0")]
 
     def programs(self, name: str) -> list[str]:
         """Command lines of what actors have started on a node, guards included."""
-        lines = [_read(pid, "cmdline").replace(b"\0", b" ").decode() for pid in self.processes(name)]
+        lines = [read(pid, "cmdline").replace(b"\0", b" ").decode() for pid in self.processes(name)]
         return [line for line in lines if "deploy." in line or "counting_worker" in line]
 
     def run(self, *words: str | Path, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -120,7 +122,7 @@ class MiniRay:
                     *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *words),
                     *("--node-ip-address", f"127.0.0.{name[1:]}", "--num-cpus", str(CPUS), "--memory", str(2 << 30)),
                     *("--object-store-memory", str(80 << 20), "--dashboard-agent-listen-port", "0"),
-                    *("--min-worker-port", "0", "--max-worker-port", "0"),
+                    *("--min-worker-port", "0", "--max-worker-port", "0", "--include-log-monitor", "false"),
                 ],
                 env={**self.environment, _MARK: f"{self.root}/{name}"},
                 cwd=self.root,
@@ -149,7 +151,16 @@ class MiniRay:
         wait_until(gone, f"nothing of {name} is left")
 
 
-def _read(pid: int, what: str) -> bytes:
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        found = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in found:
+            each.bind(("127.0.0.2", 0))
+        return [int(each.getsockname()[1]) for each in found]
+
+
+def read(pid: int, what: str) -> bytes:
+    """A file of a process; empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/{what}").read_bytes()
     except (FileNotFoundError, ProcessLookupError, PermissionError):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from tests.fakes import CheckingReader
 from tests.processes import wait_until
-from tests.ray.mini import MiniRay
+from tests.ray.mini import MiniRay, read
 
 PRODUCERS = 4
 TOPOLOGY = """
@@ -86,6 +88,13 @@ class Submitted:
         path = self.folder / "actors" / f"{actor}.json"
         found: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
         return found
+
+    def kill_program(self, actor: str) -> None:
+        """SIGKILL for the program of an actor, which Ray knows nothing of."""
+        node = self.report(actor)["node"].replace("127.0.0.", "n")
+        for pid in self.ray.processes(node):
+            if f"HEADRACE_NAME={actor}".encode() in read(pid, "environ") and b"deploy." not in read(pid, "cmdline"):
+                os.kill(pid, signal.SIGKILL)
 
     def wait_for_end(self) -> None:
         """Until the conductor has seen all others end."""
