@@ -105,7 +105,7 @@ class MiniRay:
             capture_output=True,
             text=True,
             check=False,
-            timeout=200,
+            timeout=300,
         )
 
     def _start(self, name: str, *words: str) -> None:
@@ -132,7 +132,7 @@ class MiniRay:
                 start_new_session=True,
                 preexec_fn=lambda: _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),
             )
-        wait_until(lambda: _STARTED in self._log(name).read_text() or process.poll() is not None, f"{name} is up", 90)
+        wait_until(lambda: _STARTED in self._log(name).read_text() or process.poll() is not None, f"{name} is up", 180)
         return process.poll() is None
 
     def _log(self, name: str) -> Path:

@@ -81,7 +81,7 @@ class Submitted:
     def wait_for_episodes(self, count: int) -> None:
         """Until so many are committed."""
         stored = self.data / "tests" / "counting"
-        wait_until(lambda: stored.exists() and len(self.checked().indices) >= count, "episodes come", 90)
+        wait_until(lambda: stored.exists() and len(self.checked().indices) >= count, "episodes come", 240)
 
     def report(self, actor: str) -> dict[str, Any]:
         """What an actor last said of itself; empty if it has not begun."""
@@ -98,7 +98,7 @@ class Submitted:
 
     def wait_for_end(self) -> None:
         """Until the conductor has seen all others end."""
-        wait_until(lambda: self.report("conductor")["state"] != "RUNNING", "the collection ends by itself", 120)
+        wait_until(lambda: self.report("conductor")["state"] != "RUNNING", "the collection ends by itself", 300)
 
     def logs(self) -> str:
         """Everything that actors and programs said."""

@@ -14,7 +14,7 @@ from tests.ray.mini import NODES, MiniRay
 from tests.ray.submitted import PRODUCERS, Submitted
 
 # Ray starts many processes; on a busy machine that takes its time [s].
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 
 def states_of(status: dict[str, Any]) -> dict[str, set[str]]:
@@ -76,9 +76,9 @@ def test_a_raylet_dies_and_every_index_is_stored_exactly_once(ray_cluster: MiniR
     submitted.write(successes=goal, step_s=0.05)
     submitted.submit()
     submitted.wait_for_episodes(10)
-    wait_until(lambda: all(submitted.report(f"producers-0.{task}") for task in range(PRODUCERS)), "all have begun", 60)
+    wait_until(lambda: all(submitted.report(f"producers-0.{task}") for task in range(PRODUCERS)), "all have begun", 180)
     submitted.kill_program("producers-0.0")
-    wait_until(lambda: submitted.report("producers-0.0")["life"] == 2, "Ray has begun it again", 60)
+    wait_until(lambda: submitted.report("producers-0.0")["life"] == 2, "Ray has begun it again", 180)
     node = submitted.report("sink")["node"].replace("127.0.0.", "n")
     assert ray_cluster.programs(node)
     ray_cluster.kill_raylet(node)
