@@ -11,10 +11,12 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
+from deploy.ray.availability import check_ray
 from deploy.record import Record, only_one, read_record
 from deploy.slurm import client
 from deploy.ssh import ending
-from deploy.topology import absolute, read_topology
+from deploy.tasks import TaskState
+from deploy.topology import Topology, absolute, read_topology
 from protocol.errors import ConfigurationError
 
 # Programs that were asked to stop take up to 40 s; Slurm looks now and then.
@@ -36,24 +38,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns when nothing of it is left. Raises HeadraceError."""
     flags = tyro.cli(CancelFlags, prog="headrace cancel", args=argv)
     record = find_record(flags.topology)
-    topology = read_topology(flags.topology)
-    with only_one(absolute(topology, Path.cwd()).folder):
+    found = read_topology(flags.topology)
+    topology = absolute(found, Path.cwd())
+    with only_one(topology.folder):
         if record.engine == "ssh":
-            return ending.cancel(topology, record, flags.now)
-        client.check_installed()
-        live = {task.job for task in client.tasks_of(record.ids()) if task.live}
-        if not live:
-            sys.stdout.write(f"nothing of {record.name} is left in Slurm\n")
-            return 0
-        client.cancel([job for job in record.ids("end") if job in live])
-        if flags.now:
-            client.cancel(sorted(live))
-            _wait(record, ("servers", "trainers", "producers"), _say)
-        else:
-            for kind in ("producers", "trainers", "servers"):
-                _drain(record, kind, _say)
-    _say(f"ended; every acknowledged episode is in {record.data}. To go on: headrace submit {flags.topology} --slurm")
+            return ending.cancel(found, record, flags.now)
+        there = _cancel_on_ray(topology, record, flags) if record.engine == "ray" else _cancel_on_slurm(record, flags)
+    if not there:
+        sys.stdout.write(f"nothing of {record.name} is left in {record.engine.capitalize()}\n")
+        return 0
+    again = f"headrace submit {flags.topology} --{record.engine}"
+    _say(f"ended; every acknowledged episode is in {record.data}. To go on: {again}")
     return 0
+
+
+def _cancel_on_ray(topology: Topology, record: Record, flags: CancelFlags) -> bool:
+    """Whether there was something to end."""
+    check_ray()
+    from deploy.ray.cancelling import cancel
+
+    return cancel(topology, record, flags.now, _say)
+
+
+def _cancel_on_slurm(record: Record, flags: CancelFlags) -> bool:
+    """Whether there was something to end."""
+    client.check_installed()
+    live = {task.job for task in client.tasks_of(record.ids()) if task.live}
+    if not live:
+        return False
+    client.cancel([job for job in record.ids("end") if job in live])
+    if flags.now:
+        client.cancel(sorted(live))
+        _wait(record, ("servers", "trainers", "producers"), _say)
+    else:
+        for kind in ("producers", "trainers", "servers"):
+            _drain(record, kind, _say)
+    return True
 
 
 def find_record(topology: Path) -> Record:
@@ -91,7 +111,7 @@ def _wait(record: Record, kinds: Sequence[str], say: Callable[[str], None]) -> N
         time.sleep(_LOOK_S)
 
 
-def _there(task: client.TaskState) -> bool:
+def _there(task: TaskState) -> bool:
     return task.live or task.state == "COMPLETING"
 
 

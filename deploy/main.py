@@ -15,7 +15,7 @@ from protocol.errors import HeadraceError
 # command → (module:function, one line of help, extra that brings its packages)
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "up": ("deploy.up:main", "sink and producers on this machine, one live display", "all"),
-    "submit": ("deploy.submit:main", "hand a collection to a cluster (Slurm), or to machines reached with ssh", "sink"),
+    "submit": ("deploy.submit:main", "hand a collection to Slurm, to Ray, or to machines reached with ssh", "sink"),
     "status": ("deploy.status:main", "jobs, progress and throughput of a collection on a cluster", "sink"),
     "cancel": ("deploy.cancel:main", "end a collection on a cluster, cleanly", "sink"),
     "render": ("deploy.render:main", "a collection as files for systemd or Kubernetes", "kubernetes"),

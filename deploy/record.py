@@ -16,11 +16,11 @@ from protocol.errors import ConfigurationError
 
 RECORD = "submission.json"
 _LOCK = "submission.lock"
-Engine = Literal["slurm", "ssh"]
+Engine = Literal["slurm", "ssh", "ray"]
 
 
 class SubmittedJob(msgspec.Struct, frozen=True):
-    """One job, or over ssh one program. kind: of its roles. id: the engine's; the host.
+    """One job, over ssh one program, of Ray one role. kind: of its roles. id: the engine's; the host; the role's name.
 
     tasks: of an array, otherwise None. log: file, or its pattern.
     """
@@ -41,7 +41,10 @@ class RecordedHost(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One submission. generation: counts those of this folder. topology: its file. submitted_s: Unix time [s]."""
+    """One submission. generation: counts those of this folder. topology: its file. submitted_s: Unix time [s].
+
+    address: of the Ray cluster, HOST:PORT.
+    """
 
     engine: Engine
     name: str
@@ -51,6 +54,7 @@ class Record(msgspec.Struct, frozen=True):
     submitted_s: float
     jobs: tuple[SubmittedJob, ...] = ()
     hosts: tuple[RecordedHost, ...] = ()
+    address: str = ""
 
     def ids(self, *kinds: str) -> list[str]:
         """The jobs of these kinds; of all kinds if none is given."""

@@ -60,4 +60,4 @@ fi
 
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 echo "installing Python packages into $venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[all,test,check]'
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[all,ray,test,check]'

@@ -18,10 +18,12 @@ from tyro.conf import Positional
 
 from deploy.cancel import find_record
 from deploy.progress import Progress, progress_of
+from deploy.ray.availability import check_ray
 from deploy.record import Record, SubmittedJob
 from deploy.slurm import client
 from deploy.ssh import looking
-from deploy.topology import absolute, read_topology
+from deploy.tasks import TaskState
+from deploy.topology import Topology, absolute, read_topology
 
 # The exit status of producers that were asked to stop.
 _INTERRUPTED = 130
@@ -43,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     record = find_record(flags.topology)
     if record.engine == "ssh":
         return _show_hosts(flags, record)
-    client.check_installed()
-    tasks = client.tasks_of(record.ids())
-    progress = progress_of(absolute(read_topology(flags.topology), Path.cwd()))
+    topology = absolute(read_topology(flags.topology), Path.cwd())
+    tasks = _tasks(topology, record)
+    progress = progress_of(topology)
     if flags.json:
         sys.stdout.write(json.dumps(_as_json(record, tasks, progress), indent=1) + "\n")
     else:
@@ -64,7 +66,17 @@ def _show_hosts(flags: StatusFlags, record: Record) -> int:
     return 0
 
 
-def _as_json(record: Record, tasks: Sequence[client.TaskState], progress: Progress) -> dict[str, Any]:
+def _tasks(topology: Topology, record: Record) -> list[TaskState]:
+    if record.engine == "ray":
+        check_ray()
+        from deploy.ray.looking import tasks_of
+
+        return tasks_of(topology, record)
+    client.check_installed()
+    return client.tasks_of(record.ids())
+
+
+def _as_json(record: Record, tasks: Sequence[TaskState], progress: Progress) -> dict[str, Any]:
     jobs = [
         {
             "name": job.name,
@@ -87,14 +99,14 @@ def _as_json(record: Record, tasks: Sequence[client.TaskState], progress: Progre
     }
 
 
-def state_of(task: client.TaskState) -> str:
+def state_of(task: TaskState) -> str:
     """For people: one that was asked to stop and did has not failed."""
     if task.state == "FAILED" and task.exit_status == _INTERRUPTED:
         return "STOPPED"
     return task.state
 
 
-def _show(record: Record, tasks: Sequence[client.TaskState], progress: Progress) -> None:
+def _show(record: Record, tasks: Sequence[TaskState], progress: Progress) -> None:
     console = _console(record)
     table = Table(box=None, pad_edge=False)
     for name in ("job", "id", "state", "nodes", "time", "restarts", "why"):
@@ -129,25 +141,26 @@ def _show_progress(console: Console, progress: Progress) -> None:
         console.print(f"  {problem}")
 
 
-def _cells(tasks: Sequence[client.TaskState]) -> list[str]:
+def _cells(tasks: Sequence[TaskState]) -> list[str]:
     """State, nodes, time, restarts, why; those of an array are counted."""
     states = Counter(state_of(task) for task in tasks)
     one = len(tasks) == 1 and tasks[0].task is None
     state = ", ".join(name if one else f"{count} {name}" for name, count in sorted(states.items()))
     nodes = ",".join(sorted({task.nodes for task in tasks if task.nodes and task.live}))
     reasons = ", ".join(sorted({task.reason for task in tasks if task.reason}))
-    used = f"{tasks[0].used} of {tasks[0].limit}" if tasks and tasks[0].used else ""
+    used = tasks[0].used if tasks else ""
+    used += f" of {tasks[0].limit}" if used and tasks[0].limit else ""
     return [state, nodes, used, str(sum(task.restarts for task in tasks)), reasons]
 
 
-def advice_of(jobs: Sequence[SubmittedJob], tasks: Sequence[client.TaskState]) -> list[str]:
+def advice_of(jobs: Sequence[SubmittedJob], tasks: Sequence[TaskState]) -> list[str]:
     """What to do about jobs that ended other than they should."""
     told = []
     for job in jobs:
         states = {state_of(task) for task in tasks if task.job == job.id}
         if "TIMEOUT" in states or "DEADLINE" in states:
             told.append(f"{job.name} ran into its time limit; submit again, it goes on where it stopped")
-        if states & {"FAILED", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL"}:
+        if states & {"FAILED", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "LOST"}:
             told.append(f"{job.name} failed, see {job.log}; when that is mended, cancel the rest and submit again")
         reasons = {task.reason for task in tasks if task.job == job.id and task.state == "PENDING"}
         if any(reason.startswith(("Assoc", "QOS")) for reason in reasons):

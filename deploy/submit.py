@@ -10,6 +10,10 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
+from deploy.ray.availability import check_ray
+from deploy.ray.plan import plan_actors
+from deploy.ray.plan import printed as printed_actors
+from deploy.record import Record
 from deploy.slurm.plan import plan_jobs
 from deploy.slurm.submission import printed, submit_jobs
 from deploy.ssh.plan import look_at_hosts
@@ -26,9 +30,11 @@ class SubmitFlags:
     """Start the collection of a topology file elsewhere: sink and inference server, trainers, producers."""
 
     topology: Positional[Path]
-    """Topology file, see deploy/slurm.example.toml and deploy/ssh.example.toml."""
+    """Topology file, see deploy/slurm.example.toml, deploy/ray.example.toml and deploy/ssh.example.toml."""
     slurm: bool = False
     """Submit to Slurm: servers as one job, producers as arrays that begin after it."""
+    ray: bool = False
+    """Submit to Ray: one detached actor for each program, placed and begun again by Ray."""
     hosts: str | None = None
     """Machines a,b,c that are reached with ssh: servers on the first one, producers on all."""
     print_only: bool = False
@@ -38,23 +44,46 @@ class SubmitFlags:
 def main(argv: Sequence[str] | None = None) -> int:
     """Submit, or print. Raises HeadraceError."""
     flags = tyro.cli(SubmitFlags, prog="headrace submit", args=argv)
-    if flags.slurm == (flags.hosts is not None):
-        raise ConfigurationError(f"expected one engine: headrace submit {flags.topology} --slurm, or --hosts a,b,c")
+    if [flags.slurm, flags.ray, flags.hosts is not None].count(True) != 1:
+        engines = "--slurm, --ray, or --hosts a,b,c"
+        raise ConfigurationError(f"expected one engine: headrace submit {flags.topology} {engines}")
     if flags.hosts is not None:
         return _submit_to_hosts(flags.topology, flags.hosts, flags.print_only)
     topology = absolute(read_topology(flags.topology), Path.cwd())
+    record = _to_ray(topology, flags) if flags.ray else _to_slurm(topology, flags)
+    if record is None:
+        return 0
+    file = flags.topology
+    sys.stdout.write(f"logs and announcements: {topology.folder}\n")
+    sys.stdout.write(f"look with: headrace status {file}; end it with: headrace cancel {file}\n")
+    return 0
+
+
+def _to_slurm(topology: Topology, flags: SubmitFlags) -> Record | None:
     plan = plan_jobs(topology, Path.cwd())
     if flags.print_only:
         sys.stdout.write(printed(plan))
-        return 0
+        return None
     _advise(topology)
     record = submit_jobs(plan, flags.topology.absolute())
     for job in record.jobs:
         tasks = f" with {job.tasks} tasks" if job.tasks is not None else ""
         sys.stdout.write(f"{job.name}: job {job.id}{tasks}\n")
-    sys.stdout.write(f"logs and announcements: {topology.folder}\n")
-    sys.stdout.write(f"look with: headrace status {flags.topology}; end it with: headrace cancel {flags.topology}\n")
-    return 0
+    return record
+
+
+def _to_ray(topology: Topology, flags: SubmitFlags) -> Record | None:
+    if flags.print_only:
+        sys.stdout.write(printed_actors(plan_actors(topology, Path.cwd(), 1)))
+        return None
+    check_ray()
+    from deploy.ray.submission import submit_to_ray
+
+    _advise(topology)
+    record = submit_to_ray(topology, Path.cwd(), flags.topology.absolute())
+    for job in record.jobs:
+        sys.stdout.write(f"{job.name}: {f'{job.tasks} actors' if job.tasks is not None else 'actor'}\n")
+    return record
 
 
 def _submit_to_hosts(file: Path, hosts: str, print_only: bool) -> int:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from deploy.kubernetes.settings import KubernetesSettings
+from deploy.ray.settings import RaySettings
 from deploy.slurm.settings import SlurmSettings
 from deploy.ssh.settings import SshSettings
 from deploy.systemd.settings import SystemdSettings
@@ -136,8 +137,8 @@ class Shared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A sink and its producers; perhaps an inference server for them, and trainers of its models.
 
-    name: of the collection; that of the file if it is empty. slurm, ssh, systemd, kubernetes: what only that engine
-    needs to know.
+    name: of the collection; that of the file if it is empty. slurm, ray, ssh, systemd, kubernetes: what only that
+    engine needs to know.
     """
 
     sink: SinkSettings
@@ -148,6 +149,7 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     security: Security | None = None
     shared: Shared | None = None
     slurm: SlurmSettings = SlurmSettings()
+    ray: RaySettings = RaySettings()
     ssh: SshSettings = SshSettings()
     systemd: SystemdSettings = SystemdSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()

@@ -6,18 +6,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from deploy.tasks import TaskState
 from protocol.errors import ConfigurationError, HeadraceError
 
 _LIMIT_S = 60.0
 # Of squeue, with a mark after each that no value has.
 _FIELDS = ("JobArrayID", "State", "RestartCnt", "TimeUsed", "TimeLimit", "NodeList", "Reason", "exit_code")
-# In these a job has ended for good, or is about to.
-ENDED = {
-    "BOOT_FAIL", "CANCELLED", "COMPLETED", "COMPLETING", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
-    "PREEMPTED", "REVOKED", "TIMEOUT", "GONE",
-}  # fmt: skip
 _ADVICE = {
     "policy": "a limit of your account is reached, perhaps its allocation is used up: ask your cluster's operator",
     "contact slurm controller": "is Slurm's controller up? `scontrol ping` asks it",
@@ -32,30 +27,6 @@ _ADVICE = {
 
 class SlurmError(HeadraceError):
     """Slurm refused, or cannot be asked."""
-
-
-@dataclass(frozen=True)
-class TaskState:
-    """A job, or one task of an array. task: its number in the array, or None. state: as Slurm calls it, or GONE.
-
-    used, limit: times as Slurm writes them. reason: why it waits or ended. exit_status: of its script;
-    negative: the signal that ended it.
-    """
-
-    job: str
-    task: int | None
-    state: str
-    restarts: int = 0
-    used: str = ""
-    limit: str = ""
-    nodes: str = ""
-    reason: str = ""
-    exit_status: int = 0
-
-    @property
-    def live(self) -> bool:
-        """It runs, or will."""
-        return self.state not in ENDED
 
 
 def check_installed() -> None:

@@ -20,6 +20,7 @@ from deploy.record import Record, SubmittedJob, only_one, read_record, write_rec
 from deploy.slurm import client
 from deploy.slurm.plan import Plan, placeholder_ids, plan_jobs
 from deploy.status import advice_of
+from deploy.tasks import TaskState
 from deploy.topology import Topology, absolute, read_topology
 from protocol.errors import ConfigurationError
 
@@ -290,10 +291,10 @@ def test_a_record_is_whole_or_refused_and_changed_by_one_at_a_time(tmp_path: Pat
 def test_status_says_what_to_do_about_jobs_that_ended_badly() -> None:
     jobs = [SubmittedJob(name, "producers", name, 1, f"{name}.log") for name in ("late", "broken", "poor", "asked")]
     tasks = [
-        client.TaskState("late", 0, "TIMEOUT"),
-        client.TaskState("broken", 0, "FAILED", exit_status=1),
-        client.TaskState("poor", 0, "PENDING", reason="AssocGrpCPUMinutesLimit"),
-        client.TaskState("asked", 0, "FAILED", exit_status=130),
+        TaskState("late", 0, "TIMEOUT"),
+        TaskState("broken", 0, "FAILED", exit_status=1),
+        TaskState("poor", 0, "PENDING", reason="AssocGrpCPUMinutesLimit"),
+        TaskState("asked", 0, "FAILED", exit_status=130),
     ]
     late, broken, poor = advice_of(jobs, tasks)
     assert late.startswith("late ran into its time limit; submit again")

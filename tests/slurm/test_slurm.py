@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Sequence
 
 from deploy.record import read_record
-from deploy.slurm.client import ENDED
+from deploy.tasks import ENDED
 from protocol.announcement import read_announcement
 from tests.fakes import counting_spec, first_successes
 from tests.processes import wait_until
