@@ -1,1 +1,1 @@
-"""Datasets in the formats of others."""
+"""Datasets in the formats of others: `formats.py` says what a format is, `export.py` does what they share."""
