@@ -1,39 +1,24 @@
-"""`headrace bench export`: our LeRobot export with video against LeRobot's own writer, with the same codec settings.
-
-Both begin with the same frames. Ours are read from a dataset, compared with their checksums and decoded in the measured
-time; LeRobot is handed decoded arrays. LeRobot has two ways, over PNG files and by encoding as frames come; each round
-measures both, and the faster one counts.
-"""
+"""`headrace bench export`: exports against the writers of the libraries that they are for."""
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 import tyro
 from rich.console import Console
 
-from deploy.bench.figures import Figure, table, write_json
+from deploy.bench.export.lerobot import LeRobotBench
+from deploy.bench.figures import table, write_json
 from deploy.bench.frames import jpeg_frames
 from deploy.bench.infer.servers import run_python
-from deploy.bench.peers.child import run
-from deploy.bench.peers.lerobot_setup import environment
-from deploy.bench.peers.plan import PeerError
 from protocol.errors import ConfigurationError
 
-FIGURE = "export.lerobot_vs_lerobot"
-AT_LEAST = 1.5
 _FILE_WIDTH = 120
 _FRAMES = 64
-_RATE_HZ = 50
-_CAMERAS = ("front", "wrist")
-_LIMIT_S = 1800.0
-_WAYS = {"png": False, "streaming": True}
 
 
 @dataclass(frozen=True)
@@ -73,79 +58,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console()
     if not console.is_terminal:
         console.width = _FILE_WIDTH
+    progress = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as temporary:
-        figures, details = ExportBench(flags, Path(temporary), Console(stderr=True)).measure()
+        root = Path(temporary)
+        frames = flags.frames or _make_frames(root / "frames", flags)
+        words = ["--data", str(root / "data"), "--frames", str(frames), "--episodes", str(flags.episodes)]
+        run_python("sink.bench.episodes", [*words, "--steps", str(flags.steps)])
+        bench = LeRobotBench(
+            data=root / "data",
+            frames=frames,
+            episodes=flags.episodes,
+            steps=flags.steps,
+            codec=flags.codec,
+            workers=flags.workers,
+            python=flags.lerobot_python,
+            work=root / "lerobot",
+        )
+        figures, details = bench.measure(flags.rounds, lambda text: progress.print(text, highlight=False))
     console.print(table(f"headrace bench export, {flags.codec}", figures))
-    if "left_out" in details:
-        console.print(f"{FIGURE} is left out: {details['left_out']}", highlight=False)
+    for name, why in details.get("left_out", {}).items():
+        console.print(f"{name} is left out: {why}", highlight=False)
     if flags.json:
-        write_json(flags.json, figures, details)
+        write_json(flags.json, figures, {**details, "frame_bytes": flags.frame_bytes, "steps": flags.steps})
     return 0 if all(figure.holds is not False for figure in figures) else 1
 
 
-class ExportBench:
-    """One run of the bench in a folder of its own."""
-
-    def __init__(self, flags: ExportBenchFlags, root: Path, console: Console) -> None:
-        self._flags, self._root, self._console = flags, root, console
-        self._count = 0
-
-    def measure(self) -> tuple[list[Figure], dict[str, Any]]:
-        """Figures and details. Raises ProgramError."""
-        flags = self._flags
-        frames = flags.frames or self._make_frames()
-        words = ["--data", str(self._root / "data"), "--frames", str(frames)]
-        run_python("sink.bench.episodes", [*words, "--episodes", str(flags.episodes), "--steps", str(flags.steps)])
-        ours: list[float] = []
-        theirs: dict[str, list[float]] = {way: [] for way in _WAYS}
-        why = None if flags.lerobot_python else "say with --lerobot-python which Python has lerobot (`make interop`)"
-        for number in range(1, flags.rounds + 1):
-            ours.append(self._ours())
-            for way in _WAYS if why is None else ():
-                try:
-                    theirs[way].append(self._theirs(frames, way))
-                except PeerError as error:
-                    why = str(error)
-            said = ", ".join(f"LeRobot {way} {rates[-1]:.0f}" for way, rates in theirs.items() if rates)
-            self._console.print(f"  {number}: ours {ours[-1]:.0f} {said} frames/s", highlight=False)
-        figures = [Figure("export.lerobot_frames_per_s", median(ours), "/s", runs=ours)]
-        details: dict[str, Any] = {"codec": flags.codec, "frame_bytes": flags.frame_bytes, "theirs_per_s": theirs}
-        if why is not None:
-            return figures, {**details, "left_out": why}
-        ratios = [mine / max(both) for mine, *both in zip(ours, *theirs.values(), strict=True)]
-        return [Figure(FIGURE, median(ratios), "×", AT_LEAST, runs=ratios), *figures], details
-
-    def _make_frames(self) -> Path:
-        folder = self._root / "frames"
-        folder.mkdir()
-        for number, frame in enumerate(jpeg_frames(_FRAMES, self._flags.frame_bytes, *self._flags.size)):
-            (folder / f"{number:04}.jpg").write_bytes(frame)
-        return folder
-
-    def _ours(self) -> float:
-        """Frames a second."""
-        words = ["lerobot", "--data", str(self._root / "data"), "--out", str(self._new()), "--json"]
-        said = run_python("sink.export", [*words, "--codec", self._flags.codec, "--workers", str(self._flags.workers)])
-        report = json.loads(said)
-        return float(report["frames"] / report["seconds"])
-
-    def _theirs(self, frames: Path, way: str) -> float:
-        flags = self._flags
-        task = {
-            "frames": str(frames.absolute()),
-            "out": str(self._new()),
-            "episodes": flags.episodes,
-            "steps": flags.steps,
-            "cameras": _CAMERAS,
-            "rate": _RATE_HZ,
-            "codec": flags.codec,
-            "streaming": _WAYS[way],
-        }
-        program = Path(__file__).with_name("lerobot_program.py")
-        words = [str(flags.lerobot_python), "-P", str(program), json.dumps(task)]
-        report = json.loads(run(words, self._root / "lerobot.log", _LIMIT_S, environment(self._root / "home")))
-        return float(report["frames"] / report["seconds"])
-
-    def _new(self) -> Path:
-        self._count += 1
-        return self._root / f"out{self._count}"
+def _make_frames(folder: Path, flags: ExportBenchFlags) -> Path:
+    folder.mkdir()
+    for number, frame in enumerate(jpeg_frames(_FRAMES, flags.frame_bytes, *flags.size)):
+        (folder / f"{number:04}.jpg").write_bytes(frame)
+    return folder
