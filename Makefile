@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-slurm slurm check bench soak clean
+.PHONY: setup demo test test-slurm slurm check bench soak interop clean
 
 setup: $(STAMP)
 
@@ -37,6 +37,10 @@ check: setup
 
 bench: setup
 	$(BIN)/headrace bench collect --json bench.json
+
+# The readers of other projects on what `headrace export` writes: environments of a few gigabytes below build/.
+interop: setup
+	$(BIN)/python -m tests.interop build/interop
 
 soak: setup
 	HEADRACE_SOAK_EXAMPLES=20000 $(BIN)/python -m pytest tests/protocol/test_delivery.py -o faulthandler_timeout=0

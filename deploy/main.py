@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "inspect": ("sink.inspect:main", "list streams, episodes and sizes of a dataset", "sink"),
     "verify": ("sink.verify:main", "check every checksum and the exactly-once rule", "sink"),
     "mirror": ("sink.mirror:main", "a copy of a dataset that grows with it, for another machine", "sink"),
-    "export": ("sink.export.__main__:main", "a dataset in another format: ACT, ACT++, the original NAMO files", "sink"),
+    "export": ("sink.export.__main__:main", "a dataset in another format: ACT, LeRobot, robomimic, video, …", "sink"),
     "top": ("deploy.top:main", "watch running sinks and inference servers in a terminal", "sink"),
     "sheet": ("deploy.contact_sheet:main", "one picture with key frames of several episodes", "sink"),
     "demo": ("deploy.demo:main", "the main job, end to end, with a reader that follows it live", "all"),

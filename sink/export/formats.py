@@ -88,6 +88,13 @@ FORMATS: dict[str, tuple[str, str, str]] = {
     "act": ("sink.export.act:Act", "one HDF5 file for each episode, as ACT and ACT++ read them", "sink"),
     "robomimic": ("sink.export.robomimic:Robomimic", "one HDF5 file of all episodes, as robomimic reads it", "sink"),
     "video": ("sink.export.video:Video", "MP4, GIF or a PNG with all frames, for each episode and camera", "export"),
+    "lerobot": (
+        "sink.export.lerobot.format:LeRobot",
+        "a LeRobotDataset v3.0, with video or JPEGs as they are",
+        "export",
+    ),
+    "mcap": ("sink.export.mcap_files:Mcap", "one MCAP file for each episode, for Foxglove and others", "export"),
+    "rerun": ("sink.export.rerun_files:Rerun", "one Rerun recording (.rrd) for each episode", "rerun"),
 }
 
 

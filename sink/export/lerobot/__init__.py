@@ -1,0 +1,1 @@
+"""LeRobotDataset v3.0: files of many episodes each, made from a part for each episode."""
