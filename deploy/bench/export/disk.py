@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,22 +17,22 @@ FIGURE = "export.act_vs_disk"
 AT_LEAST = 0.8
 
 
-def act_vs_disk(data: Path, work: Path, rounds: int) -> tuple[list[Figure], dict[str, Any]]:
+def act_vs_disk(data: Path, work: Path, rounds: int, say: Callable[[str], None]) -> list[Figure]:
     """One process each, both durable at the end. data: a dataset; work: a folder that must not exist.
 
     Starting the interpreter is in neither; finding the episodes and the manifest are in ours. Raises ProgramError.
     """
     ours, plain = [], []
-    for _ in range(rounds):
+    for number in range(1, rounds + 1):
         ours.append(_frames_bytes_per_s(_act(data, work)))
         plain.append(_frames_bytes_per_s(_plain(data, work)))
+        say(f"  {number}: ACT export {ours[-1] / 1e6:.0f}, plain {plain[-1] / 1e6:.0f} MB/s")
     ratios = [mine / theirs for mine, theirs in zip(ours, plain, strict=True)]
-    figures = [
+    return [
         Figure(FIGURE, median(ratios), "×", AT_LEAST, runs=ratios),
         Figure("export.act_mb_per_s", median(ours) / 1e6, "MB/s", runs=[each / 1e6 for each in ours]),
         Figure("export.plain_mb_per_s", median(plain) / 1e6, "MB/s", runs=[each / 1e6 for each in plain]),
     ]
-    return figures, {"act_vs_disk": {"rounds": rounds}}
 
 
 def _act(data: Path, work: Path) -> dict[str, Any]:
