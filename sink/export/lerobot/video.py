@@ -143,4 +143,5 @@ def _decode(decoder: Any, data: bytes, camera: Camera, step: int) -> Any:
         dst_colorspace=Colorspace.ITU601,
         src_color_range=ColorRange.JPEG,
         dst_color_range=ColorRange.MPEG,
+        threads=1,
     )
