@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Clusters, hosts, whole collections and bounds of memory: these tests want the machine for themselves, after the others.
+ALONE := $(wildcard $(addprefix tests/,hosts monitoring page ray security slurm ssh strangers system systemd))
 
-.PHONY: setup demo test test-slurm slurm check bench soak interop clean
+.PHONY: setup demo test test-slurm slurm engines sshd check bench soak interop clean
 
 setup: $(STAMP)
 
@@ -16,8 +18,11 @@ $(STAMP): pyproject.toml deploy/setup.sh
 demo: setup
 	$(BIN)/headrace demo
 
-test: setup build/prometheus slurm
-	$(BIN)/python -m pytest
+test: setup build/prometheus slurm engines sshd
+	status=0; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE:%=--ignore=%) || status=1; \
+	$(BIN)/python -m pytest $(ALONE) || status=1; \
+	exit $$status
 
 # Alerts and dashboard are tested with a real one; nothing is installed.
 build/prometheus: tests/monitoring/get_prometheus.sh
@@ -29,6 +34,14 @@ test-slurm: setup slurm
 
 slurm:
 	tests/slurm/install.sh
+
+# systemd and kubectl, for what `headrace render` makes.
+engines:
+	tests/systemd/install.sh
+
+# Collections over a real ssh, on loopback: tests/ssh.
+sshd:
+	tests/ssh/install.sh
 
 check: setup
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ from tyro.conf import Positional
 
 from deploy.record import Record, only_one, read_record
 from deploy.slurm import client
+from deploy.ssh import ending
 from deploy.topology import absolute, read_topology
 from protocol.errors import ConfigurationError
 
@@ -35,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns when nothing of it is left. Raises HeadraceError."""
     flags = tyro.cli(CancelFlags, prog="headrace cancel", args=argv)
     record = find_record(flags.topology)
-    with only_one(absolute(read_topology(flags.topology), Path.cwd()).folder):
+    topology = read_topology(flags.topology)
+    with only_one(absolute(topology, Path.cwd()).folder):
+        if record.engine == "ssh":
+            return ending.cancel(topology, record, flags.now)
         client.check_installed()
         live = {task.job for task in client.tasks_of(record.ids()) if task.live}
         if not live:
@@ -58,7 +62,7 @@ def find_record(topology: Path) -> Record:
     record = read_record(folder)
     if record is None:
         raise ConfigurationError(
-            f"nothing of {topology} was submitted: {folder} has no record; headrace submit {topology} --slurm"
+            f"nothing of {topology} was submitted: {folder} has no record; see headrace submit --help"
         )
     return record
 

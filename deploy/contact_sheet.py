@@ -81,12 +81,14 @@ def contact_sheet(
         list(view.new_episodes())
         sheet = _Sheet(columns)
         for name in _streams(view, root, stream):
-            with_steps = sorted((each for each in view.episodes(name) if each.steps), key=lambda each: each.index)
+            with_steps = sorted((each for each in view.kept_episodes(name) if each.steps), key=lambda each: each.index)
             if with_steps:
                 shown = [with_steps[place] for place in evenly(len(with_steps), count)]
                 sheet.add_stream(shown, _cameras(shown[0], cameras), len(with_steps))
         if sheet.empty:
-            raise ConfigurationError(f"{root}: no episode with pictures was committed yet; try again later")
+            raise ConfigurationError(
+                f"{root}: no episode with pictures was committed yet, or all are discarded; try again later"
+            )
     try:
         sheet.image().save(out, optimize=True)
     except (OSError, ValueError) as error:

@@ -15,14 +15,17 @@ from protocol.errors import HeadraceError
 # command → (module:function, one line of help, extra that brings its packages)
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "up": ("deploy.up:main", "sink and producers on this machine, one live display", "all"),
-    "submit": ("deploy.submit:main", "hand a collection to a cluster: sink, producers and all (Slurm)", "sink"),
+    "submit": ("deploy.submit:main", "hand a collection to a cluster (Slurm), or to machines reached with ssh", "sink"),
     "status": ("deploy.status:main", "jobs, progress and throughput of a collection on a cluster", "sink"),
     "cancel": ("deploy.cancel:main", "end a collection on a cluster, cleanly", "sink"),
+    "render": ("deploy.render:main", "a collection as files for systemd or Kubernetes", "kubernetes"),
+    "host": ("deploy.ssh.host:main", "what `submit --hosts` runs on each machine; not for people", "sink"),
     "sink": ("sink.__main__:main", "the daemon that stores what producers send", "sink"),
     "produce": ("producers.__main__:main", "workers that simulate and publish episodes", "producers"),
     "namo": ("producers.namo.__main__:main", "scenes for Navigation Among Movable Obstacles", "producers"),
     "inspect": ("sink.inspect:main", "list streams, episodes and sizes of a dataset", "sink"),
     "verify": ("sink.verify:main", "check every checksum and the exactly-once rule", "sink"),
+    "flag": ("sink.flag:main", "discard or flag episodes with a reason, take it back, list it", "sink"),
     "mirror": ("sink.mirror:main", "a copy of a dataset that grows with it, for another machine", "sink"),
     "export": ("sink.export.__main__:main", "a dataset in another format: ACT, LeRobot, robomimic, video, …", "sink"),
     "top": ("deploy.top:main", "watch running sinks and inference servers in a terminal", "sink"),

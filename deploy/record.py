@@ -16,17 +16,28 @@ from protocol.errors import ConfigurationError
 
 RECORD = "submission.json"
 _LOCK = "submission.lock"
-Engine = Literal["slurm"]
+Engine = Literal["slurm", "ssh"]
 
 
 class SubmittedJob(msgspec.Struct, frozen=True):
-    """One job. kind: of its roles. id: the engine's. tasks: of an array, otherwise None. log: file, or its pattern."""
+    """One job, or over ssh one program. kind: of its roles. id: the engine's; the host.
+
+    tasks: of an array, otherwise None. log: file, or its pattern.
+    """
 
     name: str
     kind: Literal["servers", "trainers", "producers", "end"]
     id: str
     tasks: int | None
     log: str
+
+
+class RecordedHost(msgspec.Struct, frozen=True):
+    """A machine that was reached with ssh: where programs run there, and the collection's folder."""
+
+    name: str
+    workdir: str
+    folder: str
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -39,6 +50,7 @@ class Record(msgspec.Struct, frozen=True):
     data: str
     submitted_s: float
     jobs: tuple[SubmittedJob, ...] = ()
+    hosts: tuple[RecordedHost, ...] = ()
 
     def ids(self, *kinds: str) -> list[str]:
         """The jobs of these kinds; of all kinds if none is given."""
@@ -56,6 +68,15 @@ def read_record(folder: Path) -> Record | None:
         raise ConfigurationError(unreachable(folder, error)) from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: expected a record of `headrace submit`: {error}") from error
+
+
+def check_engine(record: Record | None, engine: Engine, folder: Path) -> None:
+    """Raise ConfigurationError if the last submission was one of another engine, which may still run."""
+    if record is not None and record.engine != engine:
+        raise ConfigurationError(
+            f"the last submission of this collection was to {record.engine}; end it with: headrace cancel "
+            f"{record.topology}; then remove {folder / RECORD}"
+        )
 
 
 def write_record(folder: Path, record: Record) -> None:

@@ -120,6 +120,10 @@ def _producers(name: str, producers: Producers, topology: Topology) -> Role:
     own = bool(producers.program)
     words = ["produce", producers.what, "--workers", str(producers.workers), *_flag_words(producers.flags)]
     finds = [("--sink", SINK), *([("--inference", INFERENCE)] if producers.asks else [])]
+    key = topology.client_key(producers)
+    served = topology.inference if producers.asks else None
+    if served is not None and key is not None and (served.keys or topology.keys):
+        words += ["--inference-key", key]
     return Role(
         name,
         "producers",
@@ -128,7 +132,7 @@ def _producers(name: str, producers: Producers, topology: Topology) -> Role:
         producers.count,
         own_program=own,
         finds=tuple(finds),
-        key=topology.client_key(producers),
+        key=key,
     )
 
 

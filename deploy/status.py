@@ -20,6 +20,7 @@ from deploy.cancel import find_record
 from deploy.progress import Progress, progress_of
 from deploy.record import Record, SubmittedJob
 from deploy.slurm import client
+from deploy.ssh import looking
 from deploy.topology import absolute, read_topology
 
 # The exit status of producers that were asked to stop.
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Show it once. Raises HeadraceError."""
     flags = tyro.cli(StatusFlags, prog="headrace status", args=argv)
     record = find_record(flags.topology)
+    if record.engine == "ssh":
+        return _show_hosts(flags, record)
     client.check_installed()
     tasks = client.tasks_of(record.ids())
     progress = progress_of(absolute(read_topology(flags.topology), Path.cwd()))
@@ -47,6 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(json.dumps(_as_json(record, tasks, progress), indent=1) + "\n")
     else:
         _show(record, tasks, progress)
+    return 0
+
+
+def _show_hosts(flags: StatusFlags, record: Record) -> int:
+    state = looking.look(read_topology(flags.topology), record)
+    if flags.json:
+        sys.stdout.write(json.dumps(looking.as_json(record, state), indent=1) + "\n")
+        return 0
+    console = _console(record)
+    looking.show(console, record, state)
+    _show_progress(console, state.progress)
     return 0
 
 
@@ -81,9 +95,7 @@ def state_of(task: client.TaskState) -> str:
 
 
 def _show(record: Record, tasks: Sequence[client.TaskState], progress: Progress) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.submitted_s))
-    console.print(f"{record.name}, generation {record.generation}, submitted {when}")
+    console = _console(record)
     table = Table(box=None, pad_edge=False)
     for name in ("job", "id", "state", "nodes", "time", "restarts", "why"):
         table.add_column(name)
@@ -92,6 +104,17 @@ def _show(record: Record, tasks: Sequence[client.TaskState], progress: Progress)
     console.print(table)
     for advice in advice_of(record.jobs, tasks):
         console.print(advice)
+    _show_progress(console, progress)
+
+
+def _console(record: Record) -> Console:
+    console = Console(highlight=False, soft_wrap=True)
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.submitted_s))
+    console.print(f"{record.name}, generation {record.generation}, submitted {when}")
+    return console
+
+
+def _show_progress(console: Console, progress: Progress) -> None:
     console.print(f"\nprogress, from {progress.source}:")
     for stream in progress.streams:
         goal = f" of {stream.goal}" if stream.goal is not None else ""

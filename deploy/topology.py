@@ -11,13 +11,18 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from deploy.kubernetes.settings import KubernetesSettings
 from deploy.slurm.settings import SlurmSettings
+from deploy.ssh.settings import SshSettings
+from deploy.systemd.settings import SystemdSettings
 from deploy.typos import check_keys
 from protocol.errors import ConfigurationError
 from protocol.keys import CLIENTS, check_name
 
 Flags = dict[str, bool | int | float | str | list[str]]
 Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")]
+# Those of `headrace produce`.
+SIMULATORS = ("robosuite", "namo", "replay")
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -58,6 +63,9 @@ class Producers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if (self.simulator is None) == (not self.program):
             raise ValueError("expected either `simulator` or `program`, found both or neither")
+        if self.simulator is not None and self.simulator not in SIMULATORS:
+            known = ", ".join(SIMULATORS)
+            raise ValueError(f"`simulator` {self.simulator!r}: expected one of {known}, or a `program` of your own")
         if self.program and self.flags:
             raise ValueError("`flags` are those of a simulator; give those of a program in `program`")
 
@@ -128,7 +136,8 @@ class Shared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A sink and its producers; perhaps an inference server for them, and trainers of its models.
 
-    name: of the collection; that of the file if it is empty. slurm: what only Slurm needs to know.
+    name: of the collection; that of the file if it is empty. slurm, ssh, systemd, kubernetes: what only that engine
+    needs to know.
     """
 
     sink: SinkSettings
@@ -139,6 +148,9 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     security: Security | None = None
     shared: Shared | None = None
     slurm: SlurmSettings = SlurmSettings()
+    ssh: SshSettings = SshSettings()
+    systemd: SystemdSettings = SystemdSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
 
     def __post_init__(self) -> None:
         asking = [each.what for each in self.producers if each.asks]

@@ -48,6 +48,8 @@ class InferFlags:
     name, or where other machines cannot know that name, its address."""
     http: str | None = "127.0.0.1:9465"
     """HOST:PORT of /metrics and /healthz; None for no HTTP."""
+    http_without_keys: bool = False
+    """Other machines may reach --http, which has no keys: for networks where something else says who comes."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the models run; auto takes cuda if there is one."""
     threads: int | None = None
@@ -99,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         keys=flags.keys,
         connections=flags.max_connections,
         client_bytes=flags.memory_mib << 20,
+        http_without_keys=flags.http_without_keys,
     )
     serve(PublishedSource(flags.models, device), config)
     return 0

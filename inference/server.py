@@ -65,6 +65,7 @@ class ServerConfig:
     drain_s: how long queued queries are answered after `stop`. look_s, again_s: see `ShelfConfig`.
     announce: a file that tells planners where the server is, or None. keys: directory of `headrace keys`; None for
     anyone who reaches the endpoint. client_bytes: own memory that clients may add to what the warm models take.
+    http_without_keys: let other machines reach `http`.
     """
 
     bind: str = "tcp://127.0.0.1:5556"
@@ -80,6 +81,7 @@ class ServerConfig:
     keys: Path | None = None
     connections: int = 256
     client_bytes: int = 256 << 20
+    http_without_keys: bool = False
 
 
 def check_bind(bind: str, keys: Path | None) -> None:
@@ -95,7 +97,7 @@ class Server:
         check_bind(config.bind, config.keys)
         if config.http:
             parse_address(config.http)
-            check_http(config.http)
+            check_http(config.http, config.http_without_keys)
         self.config = config
         self.metrics = Metrics()
         self._access = Access(config.keys, self.metrics.rejected) if config.keys else None

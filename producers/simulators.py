@@ -1,4 +1,4 @@
-"""The simulators of `headrace produce`: their flags, their checks, and where their workers begin."""
+"""What `headrace produce` runs, simulators and recordings: flags, checks, and where workers begin."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from producers.namo import entry as namo_entry
 from producers.namo import flags as namo_flags
 from producers.namo.flags import NamoOptions
 from producers.namo.models import inference_key_file
+from producers.replay import entry as replay_entry
+from producers.replay.options import ReplayOptions
 from producers.robosuite import entry as robosuite_entry
 from producers.robosuite import graphics
 from producers.robosuite.options import RobosuiteOptions
@@ -41,6 +43,18 @@ class NamoFlags(NamoOptions):
 
     wait_s: float = WAIT_S
     """How long a file is waited for in which a server says where it is [s]; 0: it must be there."""
+    plain: bool = False
+    """Print a line every 10 s, not a live display."""
+    json: Path | None = None
+    """Write the workers' totals to this file at the end."""
+
+
+@dataclass(frozen=True)
+class ReplayFlags(ReplayOptions):
+    __doc__ = ReplayOptions.__doc__
+
+    wait_s: float = WAIT_S
+    """How long a file is waited for in which the sink says where it is [s]; 0: it must be there."""
     plain: bool = False
     """Print a line every 10 s, not a live display."""
     json: Path | None = None
@@ -97,7 +111,32 @@ def _namo_models(flags: NamoFlags) -> tuple[Address, ...]:
     return tuple(Address(text, "inference", QUERY_PROTOCOL, key, flags.wait_s) for text in flags.inference)
 
 
-def _one_thread_each(_: NamoOptions) -> None:
+def _check_replay(flags: ReplayOptions) -> None:
+    if flags.workers < 1:
+        raise ConfigurationError(f"--workers {flags.workers}: expected at least 1")
+    if not 1 <= flags.jpeg_quality <= 100:
+        raise ConfigurationError(f"--jpeg-quality {flags.jpeg_quality}: expected 1 to 100")
+    if flags.rate_hz is not None and not flags.rate_hz > 0:
+        raise ConfigurationError(f"--rate-hz {flags.rate_hz}: expected more than 0")
+    _replay_goal(flags)
+
+
+def _replay_goal(options: ReplayOptions) -> Goal:
+    from producers.replay.formats import open_recording  # reads the recording; `--help` needs none of that
+    from producers.replay.worker import replay_spec
+
+    recording = open_recording(options.source)
+    replay_spec(recording, options)
+    end = len(recording) if options.end_idx is None else options.end_idx
+    if not 0 <= options.start_idx < end <= len(recording):
+        raise ConfigurationError(
+            f"--start-idx {options.start_idx}, --end-idx {end}: expected a range of the {len(recording)} episodes of "
+            f"{options.source}"
+        )
+    return Goal(options.start_idx, end)
+
+
+def _one_thread_each(_: object) -> None:
     # Workers are one core each; numpy's own threads would only take turns with them.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
@@ -121,5 +160,14 @@ SIMULATORS: Mapping[str, Simulator] = {
         entry=namo_entry.run,
         prepare=_one_thread_each,
         models=_namo_models,
+    ),
+    "replay": Simulator(
+        flags=ReplayFlags,
+        options=ReplayOptions,
+        check=_check_replay,
+        goal=_replay_goal,
+        entry=replay_entry.run,
+        prepare=_one_thread_each,
+        models=lambda _: (),
     ),
 }

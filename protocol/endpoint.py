@@ -23,12 +23,13 @@ def is_loopback(endpoint: str) -> bool:
         return False
 
 
-def check_http(address: str) -> None:
-    """Raise ConfigurationError unless HOST:PORT is on loopback: HTTP has no keys."""
-    if not is_loopback(f"tcp://{address}"):
+def check_http(address: str, without_keys: bool = False) -> None:
+    """Raise ConfigurationError unless HOST:PORT is on loopback, or the operator wants it: HTTP has no keys."""
+    if not without_keys and not is_loopback(f"tcp://{address}"):
         raise ConfigurationError(
             f"--http {address} can be reached from other machines, and HTTP has no keys; serve it on 127.0.0.1:PORT "
-            "and let others come through an ssh tunnel or a proxy that asks who they are"
+            "and let others come through an ssh tunnel or a proxy that asks who they are. Where something else says "
+            "who comes, such as a network policy: --http-without-keys"
         )
 
 

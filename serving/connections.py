@@ -20,7 +20,8 @@ The other direction likewise: answers that a client does not fetch.
 
 A connection is known by its descriptor. The number may be used again at once after libzmq has closed it; the inode of
 the socket tells the two apart. In the moment between this look and `shutdown` the wrong connection could still be hit.
-Its client connects again.
+Its client connects again. What the socket's thread notes goes with the inode too, since this thread may hear of a
+connection late, when much was taken from it and it has its window already.
 
 Unix sockets have no TCP_INFO: for ipc endpoints only number, silence and memory are bounded, and the socket's file can
 be used by its owner only.
@@ -102,9 +103,9 @@ class _Connection:
     fd: int
     inode: int
     last_served: float
-    taken_before: int
     sent_before: int
     has_tcp_info: bool
+    overcounted: int = 0  # bytes noted as taken that never came, at least: what frames have round them is guessed
     window: int = 0
     waiting: int = 0  # bytes that came and were not taken
     unread: int = 0  # bytes that were sent and not acknowledged by the peer's kernel
@@ -118,9 +119,10 @@ class ConnectionGuard:
         self._limits, self._metrics = limits, metrics
         router.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         self._events = ConnectionEvents(router)
-        self._taken: dict[int, int] = {}  # by descriptor, ever; written by the socket's thread only
+        # By descriptor; written by the socket's thread only. A pair is an inode and what is known of that connection.
+        self._taken: dict[int, tuple[int | None, int]] = {}
+        self._windows: dict[int, tuple[int | None, int]] = {}
         self._sent: dict[int, int] = {}
-        self._windows: dict[int, int] = {}
         self._served: frozenset[int] = frozenset()
         self._peers: dict[bytes, int] = {}
         self._expelled: deque[int] = deque()
@@ -147,15 +149,19 @@ class ConnectionGuard:
     def took(self, peer: bytes, fd: int, size: int, frames: int) -> None:
         """A message of `frames` frames and `size` bytes in all was taken from this connection."""
         self._peers[peer] = fd
-        self._taken[fd] = self._taken.get(fd, 0) + size + FRAME_OVERHEAD * frames
+        inode = _inode(fd)
+        known, before = self._taken.get(fd, (None, 0))
+        self._taken[fd] = (inode, (before if known == inode else 0) + size + FRAME_OVERHEAD * frames)
 
     def answered(self, peer: bytes, size: int, window: int = 0) -> None:
         """`size` bytes were handed to libzmq for this peer. window: what it may send from now on, if it may."""
         fd = self._peers.get(peer)
         if fd is not None:
             self._sent[fd] = self._sent.get(fd, 0) + size
-            if window > self._windows.get(fd, 0):
-                self._windows[fd] = window
+            if window:
+                inode = _inode(fd)
+                known, before = self._windows.get(fd, (None, 0))
+                self._windows[fd] = (inode, max(window, before if known == inode else 0))
 
     def serves(self, peers: Iterable[bytes], waiting: Iterable[bytes] = ()) -> None:
         """These have a session now; `waiting` will be answered later. To be called every second or so."""
@@ -200,10 +206,9 @@ class ConnectionGuard:
             inode = _inode(fd)
             if inode is None:
                 continue
-            self._windows.pop(fd, None)
-            now, taken, sent = time.monotonic(), self._taken.get(fd, 0), self._sent.get(fd, 0)
             self._connections.pop(fd, None)  # to its new place: they are in the order of their coming
-            self._connections[fd] = _Connection(fd, inode, now, taken, sent, _has_tcp_info(fd))
+            sent = self._sent.get(fd, 0)
+            self._connections[fd] = _Connection(fd, inode, time.monotonic(), sent, _has_tcp_info(fd))
         if descriptors:
             self._make_room()
 
@@ -279,9 +284,12 @@ class ConnectionGuard:
         fd = connection.fd
         if _inode(fd) != connection.inode:
             return False
-        connection.window = max(connection.window, self._windows.get(fd, 0))
+        known, window = self._windows.get(fd, (None, 0))
+        if known == connection.inode:
+            connection.window = window
         if not connection.has_tcp_info:
             return True
+        noted = self._taken_of(connection)
         try:
             # With family, type and protocol given, Python asks the kernel for none of them.
             stream = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, fd)
@@ -294,14 +302,18 @@ class ConnectionGuard:
             if error.errno in (errno.EBADF, errno.ENOTSOCK, errno.EOPNOTSUPP):
                 return False
             raise
-        # What is taken counts with more overhead than it had, so the account is set straight whenever it is even.
-        waiting = received - (self._taken.get(fd, 0) - connection.taken_before)
-        connection.taken_before += min(waiting, 0)
-        connection.waiting = max(waiting, 0)
+        # What was taken before had been received. What is taken meanwhile must not look like bytes that wait, so it is
+        # asked again; the account errs on the client's side, and is exact whenever nothing waits.
+        connection.overcounted = max(connection.overcounted, noted - received)
+        connection.waiting = max(received - (self._taken_of(connection) - connection.overcounted), 0)
         unread = self._sent.get(fd, 0) - connection.sent_before - acknowledged
         connection.sent_before += min(unread, 0)
         connection.unread = max(unread, 0)
         return True
+
+    def _taken_of(self, connection: _Connection) -> int:
+        inode, taken = self._taken.get(connection.fd, (None, 0))
+        return taken if inode == connection.inode else 0
 
     def _cut(self, connection: _Connection, reason: str, why: str) -> None:
         connection.cut = True

@@ -42,6 +42,8 @@ class SinkFlags:
     name, or where other machines cannot know that name, its address."""
     http: str | None = "127.0.0.1:9464"
     """HOST:PORT of /metrics, /healthz and /status; None for no HTTP."""
+    http_without_keys: bool = False
+    """Other machines may reach --http, which has no keys: for networks where something else says who comes."""
     memory_mib: int = 256
     """Bound of this process' own memory [MiB]; payload may take what the program and its connections leave."""
     max_producers: int = 64
@@ -133,6 +135,7 @@ def _config(flags: SinkFlags) -> SinkConfig:
         limits,
         quota,
         announce_of(flags.announce, flags.advertise),
+        flags.http_without_keys,
     )
 
 

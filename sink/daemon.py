@@ -79,7 +79,7 @@ class SinkConfig:
     keys: directory of `headrace keys`; None for anyone who reaches the endpoint.
     connections: how many, and what they may keep in memory that the sink has not taken.
     quota_bytes: disk that the directory may take; None: all that is free.
-    announce: a file that tells clients where the sink is, or None.
+    announce: a file that tells clients where the sink is, or None. http_without_keys: let other machines reach `http`.
     """
 
     data: Path
@@ -91,6 +91,7 @@ class SinkConfig:
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     quota_bytes: int | None = None
     announce: Announce | None = None
+    http_without_keys: bool = False
 
 
 class Sink:
@@ -101,7 +102,7 @@ class Sink:
         check_endpoint(config.bind, has_keys=config.keys is not None, anyone="write to the dataset")
         if config.http:
             parse_address(config.http)
-            check_http(config.http)
+            check_http(config.http, config.http_without_keys)
         self.config = config
         self.metrics = Metrics()
         self.metrics.credit.set(config.delivery.credit_bytes)

@@ -22,7 +22,7 @@ import numpy as np
 from protocol.dataset_view import shard_paths
 from protocol.errors import CorruptionError, DatasetError, DiskFullError, LockedError
 from protocol.flag_log import read_flags
-from protocol.flags import FLAGS_NAME, MAX_FLAGS_BYTES, MAX_WHO, FlagRecord, Place, What, check, encode, scan
+from protocol.flags import FLAGS_NAME, MAX_FLAGS_BYTES, MAX_WHO, FlagRecord, Place, Scan, What, check, encode, scan
 from protocol.shard_view import ShardView
 from sink.disk import Disk
 
@@ -58,40 +58,55 @@ def add_flag(root: Path, stream: str, word: Word, disk: Disk | None = None) -> F
     disk = disk or Disk()
     path = root / stream / FLAGS_NAME
     try:
-        with _locked(disk, path) as fd:
-            return _append(disk, fd, path, place, word)
+        with locked(disk, path) as fd:
+            found = ready(disk, fd, path, place)
+            number = len(found.records)
+            line = encode(word.record(number), place)
+            add_line(disk, fd, line, found.end)
+            return scan(line, place, number).records[0]
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(f"disk full: {path} has no room for another line; nothing was said") from error
         raise DatasetError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _append(disk: Disk, fd: int, path: Path, place: Place, word: Word) -> FlagRecord:
+def ready(disk: Disk, fd: int, path: Path, place: Place) -> Scan:
+    """The lines of the file, all durable, with nothing behind them. Raises CorruptionError and changes nothing then."""
     data = read_flags(path)
     found = scan(data, place)
     if found.fault is not None:
         raise CorruptionError(f"{path}: {found.fault}; nothing was added. Restore the file from a copy")
-    number = len(found.records)
-    line = encode(word.record(number), place)
-    if found.end + len(line) > MAX_FLAGS_BYTES:
-        raise DatasetError(f"{path} is full: {found.end} bytes, expected at most {MAX_FLAGS_BYTES} with the new line")
     if found.end < len(data):
         disk.cut(fd, found.end)
     # Lines, and the name, of a writer that was killed before its sync: durable before a line that comes after them.
     disk.sync(fd)
     disk.sync_directory(path.parent)
+    return found
+
+
+def add_line(disk: Disk, fd: int, line: bytes, end: int) -> int:
+    """Append a line to a file that is ready and ends at byte `end`; returns where it ends then. Durable on return.
+
+    Raises DatasetError if the file would be too long or cannot be synced, OSError if nothing was written.
+    """
+    if end + len(line) > MAX_FLAGS_BYTES:
+        raise DatasetError(f"{FLAGS_NAME} is full: {end} bytes, expected at most {MAX_FLAGS_BYTES} with the new line")
     try:
-        disk.write(fd, [line], found.end)
+        disk.write(fd, [line], end)
     except OSError:
         with suppress(OSError):  # if this fails too, it is left to the next writer
-            disk.cut(fd, found.end)
+            disk.cut(fd, end)
         raise
-    disk.sync(fd)
-    return scan(line, place, number).records[0]
+    try:
+        disk.sync(fd)
+    except OSError as error:
+        why = f"the line was written, but could not be made durable ({error.strerror}); a power cut may take it back"
+        raise DatasetError(f"{FLAGS_NAME}: {why}. Mend the disk, and say it again") from error
+    return end + len(line)
 
 
 @contextmanager
-def _locked(disk: Disk, path: Path) -> Iterator[int]:
+def locked(disk: Disk, path: Path) -> Iterator[int]:
     """The file, open to append, and nobody else's meanwhile. Raises LockedError."""
     fd = disk.open_to_append(path)
     try:

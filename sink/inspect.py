@@ -15,6 +15,8 @@ from rich.console import Console
 
 from protocol.dataset_view import DatasetView, shard_paths
 from protocol.errors import ConfigurationError, DatasetError
+from protocol.flag_log import FlagLog
+from protocol.flags import Place
 from protocol.shard_view import ShardView
 from sink.inspect_tables import show
 from sink.namo_stream import choose_stream
@@ -105,8 +107,12 @@ def summarise(root: Path, keep_rows: bool = False) -> list[StreamSummary]:
     for path in paths:
         try:
             with ShardView(path) as shard:
-                summary = summaries.setdefault(shard.spec.name, StreamSummary(shard.spec, keep_rows))
-                summary.add(shard)
+                name = shard.spec.name
+                if name not in summaries:
+                    flags = FlagLog(root / name, Place(shard.layout.dataset_uuid, name))
+                    flags.refresh()
+                    summaries[name] = StreamSummary(shard.spec, keep_rows, flags=flags)
+                summaries[name].add(shard)
         except DatasetError:
             if path.exists():  # otherwise: the sink prepared it, did not need it and took it away
                 raise

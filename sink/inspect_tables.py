@@ -60,6 +60,10 @@ def _stream_table(summary: StreamSummary) -> Table:
         low, high = wilson_interval(summary.outcomes["success"], summary.episodes)
         interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f} % (Wilson)"
         table.add_row("success", f"{100 * summary.success_rate:.1f} %, {interval}")
+    said = ((summary.discarded, "discarded"), (summary.flagged, "flagged"))
+    if any(number for number, _ in said):
+        told = ", ".join(f"{number} {word}" for number, word in said if number)
+        table.add_row("flags", f"{told}; `headrace flag DIR` lists them")
     if summary.index_range:
         table.add_row("indices", "{} to {}".format(*summary.index_range) + f"; missing: {ranges(summary.missing)}")
     table.add_row("steps", f"{summary.steps} ({summary.steps / spec.rate_hz:.1f} s simulated), {summary.frames} frames")
@@ -94,12 +98,14 @@ def _episode_table(summary: StreamSummary) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("index", "outcome", "steps", "seed", "JPEG [MB]", "took [s]", "committed", "producer", "shard", "row"):
         table.add_column(name, justify="left" if name in ("outcome", "committed", "producer") else "right")
+    table.add_column("flags", overflow="fold", max_width=60)
     colours = {"success": "green", "failure": "yellow", "void": "red"}
     for row in summary.rows:
         outcome = Text(row["outcome"], style=colours[row["outcome"]])
         left = (str(row["index"]), outcome, str(row["steps"]), str(row["seed"]))
         middle = (f"{row['frames_bytes'] / 1e6:.2f}", f"{row['seconds']:.1f}", local_time(row["committed_ns"]))
-        table.add_row(*left, *middle, Text(row["producer"]), str(row["shard"]), str(row["row"]))
+        flags = "\n".join(f"{name}: {row[name]}" for name in ("discarded", "flagged") if row[name])
+        table.add_row(*left, *middle, Text(row["producer"]), str(row["shard"]), str(row["row"]), Text(flags))
     return table
 
 

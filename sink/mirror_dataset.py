@@ -10,10 +10,12 @@ import numpy as np
 
 from protocol.dataset_view import shard_paths
 from protocol.errors import ConfigurationError, DatasetError, LockedError
+from protocol.flags import FLAGS_NAME, Place
 from protocol.layout import EPISODE, SHARD_NAME, ShardLayout, is_sound, read_seal
 from sink.dataset import IDENTITY_NAME, stored_uuid, write_identity
 from sink.disk import Disk, make_directories
 from sink.lock import LOCK_NAME, DirectoryLock
+from sink.mirror_flags import FlagMirror
 from sink.mirror_shard import ShardMirror, Watch, table_faults
 from sink.shard_file import PREPARING
 
@@ -33,6 +35,7 @@ class Mirror:
         self.uuid = _check(source, mirror)
         self._disk = disk or Disk()
         self._shards: dict[Path, ShardMirror] = {}  # by their path in the source
+        self._flags: dict[Path, FlagMirror] = {}  # by their folder in the source
         self._folders: set[Path] = set()  # whose names are durable, and without drafts
         try:
             self._lock = DirectoryLock(mirror, self._disk)
@@ -78,10 +81,20 @@ class Mirror:
         that was met, at the end.
         """
         watch = watch or Watch()
-        done, errors = 0, []
-        for path in self._paths():
+        done, errors, without = 0, [], set()
+        paths = self._paths()
+        # Before the rows, so that a reader of the mirror never sees an episode that was discarded before it was copied.
+        for folder in dict.fromkeys(path.parent for path in paths):
+            try:
+                self._pull_flags(folder)
+            except DatasetError as error:
+                errors.append(error)
+                without.add(folder)
+        for path in paths:
             if watch.stopped():
                 break
+            if path.parent in without:
+                continue
             try:
                 done += self._shard(path).pull(watch)
             except DatasetError as error:
@@ -115,6 +128,16 @@ class Mirror:
             self._make_folder(place.parent)
             shard = self._shards[path] = ShardMirror(self._disk, layout, place, self._pool)
         return shard
+
+    def _pull_flags(self, folder: Path) -> None:
+        name = folder.relative_to(self.source)
+        if folder not in self._flags:
+            if not (folder / FLAGS_NAME).exists() and not (self.mirror / name / FLAGS_NAME).exists():
+                return
+            self._make_folder(self.mirror / name)
+            place = Place(self.uuid, name.as_posix())
+            self._flags[folder] = FlagMirror(self._disk, folder, self.mirror / name, place)
+        self._flags[folder].pull()
 
     def _check_identity(self, layout: ShardLayout) -> None:
         path, name = layout.path, layout.spec.name

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from protocol.flags import Standing, Standings
 from protocol.interval_set import IntervalSet
 from protocol.messages import Outcome
 from protocol.shard_view import ShardView
@@ -33,7 +34,7 @@ class ShardSummary:
 
 @dataclass
 class StreamSummary:
-    """One stream.
+    """One stream. flags: what was said of its episodes, to be there before a shard is added.
 
     stored_bytes: JPEG, columns and attributes of its episodes; raw_bytes: columns, and frames if they were not JPEG.
     """
@@ -47,6 +48,7 @@ class StreamSummary:
     last_commit_ns: int | None = None
     shards: list[ShardSummary] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
+    flags: Standings = field(default_factory=Standings)
     _indices: list[NDArray[np.int64]] = field(default_factory=list)
 
     def add(self, shard: ShardView) -> None:
@@ -66,12 +68,23 @@ class StreamSummary:
             self.last_commit_ns = max(last, self.last_commit_ns or last)
         self.shards.append(_summarise_shard(shard))
         if self.keep_rows:
-            self.rows += [_describe_row(shard, number) for number in range(len(rows))]
+            described = [_describe_row(shard, number) for number in range(len(rows))]
+            self.rows += [{**row, **_said(self.flags.of(row["index"]))} for row in described]
 
     @property
     def episodes(self) -> int:
         """Committed indices, those recorded as failed included."""
         return sum(self.outcomes.values())
+
+    @property
+    def discarded(self) -> int:
+        """Of the episodes, those that training and exports leave out."""
+        return len(self.flags.discarded())
+
+    @property
+    def flagged(self) -> int:
+        """Of the episodes, those that somebody should look at."""
+        return len(self.flags.flagged())
 
     @property
     def frames(self) -> int:
@@ -117,6 +130,8 @@ class StreamSummary:
             "spec": msgspec.to_builtins(self.spec),
             "episodes": self.episodes,
             "outcomes": self.outcomes,
+            "discarded": self.discarded,
+            "flagged": self.flagged,
             "success_rate": self.success_rate,
             "success_rate_95": [low, high],
             "steps": self.steps,
@@ -159,3 +174,8 @@ def _describe_row(shard: ShardView, number: int) -> dict[str, Any]:
         "shard": shard.layout.number,
         "row": number,
     }
+
+
+def _said(standing: Standing) -> dict[str, str | None]:
+    """The reasons why an episode is discarded and flagged; None: it is not."""
+    return {name: said.reason if (said := getattr(standing, name)) else None for name in ("discarded", "flagged")}

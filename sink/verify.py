@@ -26,8 +26,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from protocol.dataset_view import shard_paths
 from protocol.errors import ConfigurationError, DatasetError
+from protocol.flags import Place
 from sink.content_audit import ContentAudit
 from sink.fault import Fault
+from sink.flag_audit import FlagFile, flag_files
 from sink.row_audit import check_rows, read_frame_table
 from sink.shard_audit import ShardAudit, UnreadableError, audit_shard
 
@@ -37,7 +39,7 @@ Advance = Callable[[int, int], object]  # bytes done, bytes more than known befo
 
 @dataclass(frozen=True)
 class VerifyFlags:
-    """Read every row, frame, column, attribute and document of a dataset, and compare them with their checksums."""
+    """Read every row, frame, column, attribute, document and flag of a dataset, and compare with their checksums."""
 
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
     """Dataset directory, as given to `headrace sink --data`; a sink may be writing to it."""
@@ -49,12 +51,14 @@ class VerifyFlags:
 
 @dataclass
 class VerifyReport:
-    """What was read, and what was found. notes: harmless."""
+    """What was read, and what was found. discarded, flagged: episodes of which that is said. notes: harmless."""
 
     streams: set[str] = field(default_factory=set)
     shards: int = 0
     episodes: int = 0
     frames: int = 0
+    discarded: int = 0
+    flagged: int = 0
     bytes: int = 0
     seconds: float = 0.0
     faults: list[Fault] = field(default_factory=list)
@@ -65,13 +69,16 @@ class VerifyReport:
         """One line."""
         counted = ((self.episodes, "episode"), (self.frames, "frame"), (len(self.streams), "stream"))
         what = ", ".join(_count(*each) for each in (*counted, (self.shards, "shard")))
+        said = ((self.discarded, "discarded"), (self.flagged, "flagged"))
+        what += "".join(f", {number} {word}" for number, word in said if number)
         rate = self.bytes / 1e6 / max(self.seconds, 1e-3)
         read = f"{what}; {self.bytes / 1e6:.1f} MB in {self.seconds:.2f} s, {rate:.0f} MB/s"
         return f"{_count(len(self.faults), 'fault')} in {read}" if self.faults else f"whole: {read}"
 
     def to_json(self) -> str:
         """One object."""
-        totals = {name: getattr(self, name) for name in ("shards", "episodes", "frames", "bytes", "seconds")}
+        names = ("shards", "episodes", "frames", "discarded", "flagged", "bytes", "seconds")
+        totals = {name: getattr(self, name) for name in names}
         found = {name: [fault.to_dict() for fault in getattr(self, name)] for name in ("faults", "notes")}
         return json.dumps({"whole": not self.faults, "streams": sorted(self.streams), **totals, **found}, indent=2)
 
@@ -113,6 +120,8 @@ def verify(root: Path, jobs: int = 1, advance: Advance = lambda *_: None) -> Ver
     """Read a whole dataset with `jobs` threads. Raises DatasetError if `root` holds none."""
     began = time.monotonic()
     report = VerifyReport()
+    # Before the shards: what they speak of was committed then.
+    flags, report.faults = flag_files(root)
     paths = shard_paths(root)
     identity = _identity(root, paths, report)
     rows: dict[str, list[tuple[Path, NDArray[np.uint64], NDArray[np.int64]]]] = {}
@@ -127,10 +136,26 @@ def verify(root: Path, jobs: int = 1, advance: Advance = lambda *_: None) -> Ver
             rows.setdefault(name, []).append((path, shard.rows["index"].copy(), shard.numbers))
     for stream in rows.values():
         report.faults += _duplicates(stream)
+    for file in flags:
+        name = file.path.parent.relative_to(root).as_posix()
+        _add_flags(report, file, first.get(name), [part[1] for part in rows.get(name, [])])
     report.streams = set(rows)
     report.notes += _missing_shards(paths)
     report.seconds = time.monotonic() - began
     return report
+
+
+def _add_flags(
+    report: VerifyReport, file: FlagFile, shard: ShardAudit | None, indices: Sequence[NDArray[np.uint64]]
+) -> None:
+    if shard is None:
+        report.notes.append(Fault(file.path, "the flags of a stream that has no shard here; they were not checked"))
+        return
+    found = file.audit(Place(shard.dataset_uuid, shard.spec.name), np.concatenate(indices))
+    report.discarded += found.discarded
+    report.flagged += found.flagged
+    report.faults += found.faults
+    report.notes += found.notes
 
 
 def _audit(path: Path, report: VerifyReport, pool: ThreadPoolExecutor, advance: Advance) -> ShardAudit | None:

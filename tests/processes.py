@@ -17,12 +17,14 @@ REPOSITORY = Path(__file__).parents[1]
 DEADLINE_S = 30.0
 
 
-def wait_until(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
-    """Poll until it holds, or fail and say what did not happen."""
+def wait_until(
+    condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S, every_s: float = 0.01
+) -> None:
+    """Poll until it holds, or fail and say what did not happen. every_s: longer where asking costs much."""
     ends = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < ends, f"did not happen within {deadline_s} s: {what}"
-        time.sleep(0.01)
+        time.sleep(every_s)
 
 
 class Process:

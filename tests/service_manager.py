@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import select
 import socket
 import time
 from types import TracebackType
@@ -27,9 +26,11 @@ class Manager:
 
     def next(self, timeout_s: float) -> str | None:
         """The next datagram, or None."""
-        if not select.select([self.socket], [], [], timeout_s)[0]:
+        self.socket.settimeout(timeout_s)
+        try:
+            self.heard.append(self.socket.recv(1 << 16).decode())
+        except (TimeoutError, BlockingIOError):  # the second for a timeout of 0
             return None
-        self.heard.append(self.socket.recv(1 << 16).decode())
         return self.heard[-1]
 
     def hears(self, pattern: str) -> str:

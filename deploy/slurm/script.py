@@ -12,8 +12,10 @@ from deploy.roles import Role
 from deploy.topology import Resources
 from protocol.errors import ConfigurationError
 
-# A signal comes so long before the time limit [s]: more than a sink and its producers take to drain.
+# A signal comes so long before the time limit [s]: more than a program takes to drain. Slurm looks every half minute,
+# and producers must hear it first, or they would wait for a sink that has stopped.
 WARNING_S = 60
+PRODUCERS_WARNING_S = 120
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:@/+=%-]+")
 _NOT_FOR_SBATCH = re.compile(r"[\x00-\x1f\x7f'\\]")
 _SCRATCH = """\
@@ -84,7 +86,7 @@ def servers_script(frame: Frame, servers: Sequence[Role], resources: Resources, 
     }
     inference = f"{words['inference']} &\ninference=$!\n" if "inference" in words else ""
     lines.append(_SERVERS.format(sink=words["sink"], inference=inference, restarts=_RESTARTS))
-    return _script(frame, "servers", [*_requested(resources), "--requeue", *options], "servers-%j", lines)
+    return _script(frame, "servers", _restarted(resources, WARNING_S, options), "servers-%j", lines)
 
 
 def trainer_script(frame: Frame, role: Role, options: Sequence[str]) -> str:
@@ -93,7 +95,7 @@ def trainer_script(frame: Frame, role: Role, options: Sequence[str]) -> str:
     lines = [f"exec {words}"]
     if role.resumes is not None:
         lines = [f"if [ -e {shlex.quote(str(role.resumes))} ]; then\n    exec {words} --resume\nfi", *lines]
-    return _script(frame, role.name, [*_requested(role.resources), "--requeue", *options], f"{role.name}-%j", lines)
+    return _script(frame, role.name, _restarted(role.resources, WARNING_S, options), f"{role.name}-%j", lines)
 
 
 def producers_script(frame: Frame, role: Role, options: Sequence[str], max_running: int | None) -> str:
@@ -104,7 +106,7 @@ def producers_script(frame: Frame, role: Role, options: Sequence[str], max_runni
     words = role.words(frame.addresses)
     command = shlex.join(words) if role.own_program else _command(frame, [*words, "--plain"])
     lines = [_THREADS, named, *given, f"exec {command}"]
-    asked = [array, *_requested(role.resources), "--requeue", *options]
+    asked = [array, *_restarted(role.resources, PRODUCERS_WARNING_S, options)]
     return _script(frame, role.name, asked, f"{role.name}-%A_%a", lines)
 
 
@@ -127,7 +129,6 @@ def _script(frame: Frame, job: str, options: Sequence[str], log: str, lines: Seq
         f"--output={frame.log(log)}",
         "--open-mode=append",
         "--ntasks=1",
-        f"--signal=B:TERM@{WARNING_S}",
         *options,
     ]
     head = ["#!/bin/bash", *(f"#SBATCH {_directive(option)}" for option in asked)]
@@ -152,6 +153,11 @@ def _requested(resources: Resources) -> list[str]:
     asked += [f"--mem={resources.memory_mib}M"] if resources.memory_mib is not None else []
     asked += [f"--gpus={resources.gpus}"] if resources.gpus else []
     return asked + ([f"--time={resources.time_limit}"] if resources.time_limit is not None else [])
+
+
+def _restarted(resources: Resources, warning_s: int, options: Sequence[str]) -> list[str]:
+    """What a job asks for that is told before its time is over, and begins again where it can."""
+    return [*_requested(resources), f"--signal=B:TERM@{warning_s}", "--requeue", *options]
 
 
 def _preparation(frame: Frame, role: Role) -> str:

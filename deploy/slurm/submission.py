@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from deploy.collection_keys import ensure_keys
-from deploy.record import Record, SubmittedJob, only_one, read_record, unreachable, write_record
+from deploy.record import Record, SubmittedJob, check_engine, only_one, read_record, unreachable, write_record
 from deploy.slurm import client
 from deploy.slurm.plan import Plan, placeholder_ids
 from protocol.errors import ConfigurationError, HeadraceError
@@ -45,6 +45,7 @@ def submit_jobs(plan: Plan, topology_file: Path) -> Record:
         raise ConfigurationError(unreachable(folder, error)) from error
     with only_one(folder):
         before = read_record(folder)
+        check_engine(before, "slurm", folder)
         if before is not None:
             _refuse_if_live(before, folder)
         security = plan.topology.security

@@ -44,6 +44,8 @@ class ExportNamoFlags:
     """Of each environment keep unsolved searches and the shortest plans only; also done if `produce` had this flag."""
     keep_all: bool = False
     """Keep all searches, also if `produce` had --filter-minimum-length."""
+    include_discarded: bool = False
+    """Also the searches that `headrace flag` discarded."""
     overwrite: bool = False
     """Replace a folder that is there."""
 
@@ -58,9 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigurationError(f"{folder} is there already; choose another --out, or replace it with --overwrite")
     with DatasetView(flags.data) as view:
         list(view.new_episodes())
-        episodes = sorted(view.episodes(choose_stream(view, flags.stream)), key=lambda episode: episode.index)
+        stream = choose_stream(view, flags.stream)
+        found = view.episodes(stream) if flags.include_discarded else view.kept_episodes(stream)
+        episodes = sorted(found, key=lambda episode: episode.index)
         if not episodes:
-            raise DatasetError(f"{flags.data}: no search was committed yet; try again later")
+            raise DatasetError(f"{flags.data}: no search was committed yet, or all are discarded; try again later")
         summary = _write(flags, folder, episodes)
     sys.stdout.write(f"{folder}: {summary.environments} environments, {summary.kept} of {summary.before} searches\n")
     return 0

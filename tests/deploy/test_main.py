@@ -28,6 +28,8 @@ PROGRAMS = sorted(
         "bench read",
         "bench collect",
         "bench policy",
+        "render systemd",
+        "render kubernetes",
         *(f"keys {word}" for word in KEYS),
         *(f"models {word}" for word in MODELS),
     ]

@@ -64,6 +64,7 @@ def test_the_example_becomes_jobs_that_depend_on_each_other() -> None:
     assert f"--announce {HOME}/runs/two_arms.collection/sink.json" in found["servers"]
     producers = found["producers-1"]
     wanted = {"--array=0-31%16", "--cpus-per-task=4", "--mem=8192M", "--partition=cpu", "--exclude=n13", "--requeue"}
+    assert "--signal=B:TERM@120" in directives(producers), "while the sink is still there"
     assert wanted <= set(directives(producers))
     assert "\nmodule load mesa\nexport MUJOCO_GL=egl\n" in producers
     assert "\nexport OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1\n" in producers
@@ -231,7 +232,7 @@ def test_without_sbatch_one_sentence(
     assert main(["submit", str(EXAMPLE), "--slurm"]) == 1
     assert "there is no sbatch on this machine; submit from a login node" in capsys.readouterr().err
     assert main(["submit", str(EXAMPLE)]) == 1
-    assert "expected an engine" in capsys.readouterr().err
+    assert "expected one engine" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

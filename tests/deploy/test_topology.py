@@ -138,6 +138,14 @@ def test_resources_security_and_programs_of_ones_own(tmp_path: Path) -> None:
     assert robosuite.environment({}) == {}
 
 
+def test_who_asks_a_server_with_keys_shows_it_the_key(tmp_path: Path) -> None:
+    text = '[sink]\ndata = "d"\n{keys}\n[inference]\nmodels = "m"\n[[producers]]\nsimulator = "namo"\nasks = true\n'
+    addresses = {"sink": "s", "inference": "i"}
+    asking = roles(read(tmp_path, text.format(keys='[security]\nkeys = "k"')))["producers-0"].words(addresses)
+    assert asking[asking.index("--inference-key") + 1] == asking[asking.index("--key") + 1] == "k/clients/producers.key"
+    assert "--inference-key" not in roles(read(tmp_path, text.format(keys="")))["producers-0"].words(addresses)
+
+
 def test_paths_become_absolute_and_stay_so(tmp_path: Path) -> None:
     topology = absolute(read(tmp_path, FULL), Path("/home/me"))
     assert topology.sink.data == "/home/me/runs/lab"
@@ -188,6 +196,10 @@ def test_keys_that_are_missing_are_made_and_others_stay(tmp_path: Path) -> None:
             "[sink] has the keys a, [security] has b; expected one",
         ),
         ('[sink]\ndata = "d"\n[[producers]]\nworkers = 2', "either `simulator` or `program`"),
+        (
+            '[sink]\ndata = "d"\n[[producers]]\nsimulator = "nano"',
+            "`simulator` 'nano': expected one of robosuite, namo, or a `program` of your own - at `$.producers[0]`",
+        ),
         (
             '[sink]\ndata = "d"\n[[producers]]\nsimulator = "namo"\nresources = { time_limit = "1 day" }',
             "$.producers[0].resources.time_limit",

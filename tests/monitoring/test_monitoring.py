@@ -57,7 +57,7 @@ def test_each_alert_fires_when_it_should_and_none_when_all_is_well(tools: Path) 
 
 
 def test_each_alert_is_explained() -> None:
-    page = (REPOSITORY / "docs" / "monitoring.md").read_text()
+    page = (REPOSITORY / "docs" / "operating.md").read_text()
     assert [rule["alert"] for rule in rules() if f"| `{rule['alert']}` |" not in page] == []
 
 

@@ -312,7 +312,8 @@ def test_what_is_there_is_said(models: Path, tmp_path: Path) -> None:
 
 
 def test_the_specification_says_the_same(models: Path) -> None:
-    text = (Path(published.__file__).parent / "SPEC.md").read_text().split("## 7. Published weights")[1].split("\n## ")[0]
+    document = (Path(published.__file__).parent / "SPEC.md").read_text()
+    text = document.split("## 7. Published weights")[1].split("\n## ")[0]
     fields = re.findall(r"^\| `(\w+)` \| (\w+) \|", text, re.MULTILINE)
     written = json.loads((folder(models) / MANIFEST).read_text())
     kinds = {int: "int", str: "str", dict: "map"}

@@ -13,6 +13,7 @@ from deploy.main import main as headrace
 from protocol.messages import Outcome
 from protocol.spec import StreamSpec
 from sink.export.namo_records import keep_minimum_length
+from sink.flagging import Word, add_flag
 from tests.datasets import Recorded, write_dataset
 
 SPEC = StreamSpec("namo/test", rate_hz=1, max_steps=8)
@@ -94,6 +95,20 @@ def test_the_filter_is_used_as_asked_here_or_at_the_collection(
     text = (tmp_path / "out" / "sequential_data_h" / "summary_h.txt").read_text()
     assert f"Filtering enabled: {kept == [1]}" in text
     assert "timeout: 1 episodes" in text
+
+
+def test_discarded_searches_are_left_out_unless_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "data"
+    write_dataset(data, [search(n, plan) for n, plan in enumerate((1, 2, None, 3))], SPEC)
+    add_flag(data, SPEC.name, Word("discard", [2, 3], "not real"))
+    assert export(data, tmp_path / "out") == 0
+    assert "1 environments, 2 of 2 searches" in capsys.readouterr().out
+    assert lengths(tmp_path / "out", 0) == [1, 2]
+    assert export(data, tmp_path / "out", "--include-discarded", "--overwrite") == 0
+    assert lengths(tmp_path / "out", 1) == [0, 3]
+    add_flag(data, SPEC.name, Word("discard", [0, 1], "not real"))
+    assert export(data, tmp_path / "out", "--overwrite") == 1
+    assert "or all are discarded" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_there_is_replaced_only_when_asked(

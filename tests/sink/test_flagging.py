@@ -227,6 +227,23 @@ def test_a_full_disk_is_told_and_leaves_no_part_of_a_line(root: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_disk_that_cannot_sync_is_told_and_nothing_is_cut_off(root: Path) -> None:
+    """A reader may have seen the line."""
+
+    class Failing(Disk):
+        left = 1
+
+        def sync(self, fd: int) -> None:
+            if not self.left:
+                raise OSError(errno.EIO, "Input/output error")
+            self.left -= 1
+            super().sync(fd)
+
+    with pytest.raises(DatasetError, match="written, but could not be made durable"):
+        discard(root, 2, disk=Failing())
+    assert reasons(root) == ["fell"]
+
+
 def test_a_writer_that_does_not_end_is_not_waited_for_without_end(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flagging, "_WAIT_S", 0.05)
     holding, let_go = threading.Event(), threading.Event()

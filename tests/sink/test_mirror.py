@@ -20,11 +20,13 @@ from producers.publisher import Publisher
 from protocol.checksum import Buffer
 from protocol.dataset_view import DatasetView
 from protocol.errors import ConfigurationError, CorruptionError, DatasetError, LockedError
+from protocol.flags import FLAGS_NAME
 from protocol.layout import EPISODE, ShardLayout
 from protocol.messages import Goal
 from protocol.spec import StreamSpec
 from sink.dataset import dataset_uuid
 from sink.disk import Disk
+from sink.flagging import Word, add_flag
 from sink.lock import DirectoryLock
 from sink.mirror import main
 from sink.mirror_dataset import Mirror
@@ -163,6 +165,50 @@ def made(root: Path) -> Path:
     """A new directory."""
     root.mkdir()
     return root
+
+
+# --- flags ------------------------------------------------------------------------------------------------------------
+
+
+def test_flags_come_along_line_by_line_and_before_the_rows(source: Path, tmp_path: Path) -> None:
+    mirror, path = tmp_path / "mirror", Path(SPEC.name) / FLAGS_NAME
+
+    def same() -> bool:
+        return (mirror / path).read_bytes() == (source / path).read_bytes()
+
+    add_flag(source, SPEC.name, Word("discard", [3, 19], "fell"))
+    with Mirror(source, mirror, 1, UnsyncedDisk()) as made:
+        assert made.pull(Watch(stopped=lambda: True)) == 0
+        assert same()
+        assert not list(mirror.rglob("*.h5"))
+        assert made.pull() == 20
+        add_flag(source, SPEC.name, Word("keep", [3]))
+        add_flag(source, SPEC.name, Word("flag", [4], "blurred"))
+        assert made.pull() == 0
+        assert same()
+    with (mirror / path).open("ab") as file:  # what a mirror that was killed may leave
+        file.write(b'{"sequence":3,"ind')
+    add_flag(source, SPEC.name, Word("unflag", [4]))
+    assert pull(source, mirror) == 0
+    assert same()
+    assert_same(source, mirror)
+    report = verify(mirror)
+    assert (report.discarded, report.flagged, report.notes) == (1, 0, [])
+
+
+def test_flags_of_the_mirror_itself_or_damaged_ones_are_told(source: Path, tmp_path: Path) -> None:
+    mirror, path = tmp_path / "mirror", Path(SPEC.name) / FLAGS_NAME
+    pull(source, mirror)
+    add_flag(mirror, SPEC.name, Word("discard", [3], "fell"))
+    with pytest.raises(DatasetError, match=r"its lines are not those of .* Flags belong in the source"):
+        pull(source, mirror)
+    (mirror / path).unlink()
+    add_flag(source, SPEC.name, Word("discard", [3], "fell"))
+    (source / path).write_bytes((source / path).read_bytes().replace(b"fell", b"feel"))
+    grown(source, 22)
+    with pytest.raises(CorruptionError, match=r"differs from its checksum.*; nothing of this stream was mirrored"):
+        pull(source, mirror)
+    assert indices(mirror) == set(range(20)), "rows without what was said of them"
 
 
 # --- killed, and cut ------------------------------------------------------------------------------------------------

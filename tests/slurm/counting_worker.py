@@ -11,11 +11,13 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 
 from producers.publisher import Goal, Publisher
 from tests.fakes import counting_spec, publish
 
 INTERRUPTED = 130
+FLUSH_S = 10.0
 log = logging.getLogger("counting")
 
 
@@ -33,12 +35,20 @@ def main(successes: str, step_s: str) -> int:
         if stop.is_set():
             raise _StoppedError
 
+    def check_deadline(deadline: float) -> None:
+        if time.monotonic() > deadline:
+            raise _StoppedError
+
     with Publisher(os.environ["HEADRACE_SINK"], counting_spec(), Goal(successes=int(successes))) as publisher:
         try:
             for index in publisher.leases(check):
                 publish(publisher, index, pause=lambda: time.sleep(float(step_s)))
         except _StoppedError:
             log.info("stopped on request")
+            deadline = time.monotonic() + FLUSH_S
+            with suppress(_StoppedError):
+                publisher.flush(lambda: check_deadline(deadline))
+            publisher.close(flush=False)  # what a sink that has gone did not commit goes back to its pool
     log.info("left after %d committed episodes", publisher.committed)
     return INTERRUPTED if stop.is_set() else 0
 

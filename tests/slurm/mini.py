@@ -191,6 +191,11 @@ class MiniSlurm:
             return 0.0
         return datetime.fromisoformat(when).timestamp() - time.time()
 
+    def longest_run_s(self) -> float:
+        """How long the job that has run for longest has [s]; 0 where none runs."""
+        starts = self.run("squeue", "--noheader", "--array", "--states=RUNNING", "--format=%S").split()
+        return max((time.time() - datetime.fromisoformat(start).timestamp() for start in starts), default=0.0)
+
     def _start_munge(self, key: Path) -> None:
         files = [f"--{name}-file={self.root}/munge.{name}" for name in ("pid", "log", "seed")]
         sock = self.root / "munge.sock"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -68,7 +69,7 @@ def wait_until_over(submitted: Submitted, jobs: dict[str, str]) -> None:
         states = submitted.slurm.states().items()
         return all(state in ENDED - {"COMPLETING"} for job, state in states if job.split("_")[0] in jobs.values())
 
-    wait_until(over, f"the collection ends by itself; logs:\n{submitted.logs()}", 120)
+    wait_until(over, f"the collection ends by itself; logs:\n{submitted.logs()}", 180)
 
 
 def test_nodes_die_and_every_index_is_stored_exactly_once(slurm: MiniSlurm, submitted: Submitted) -> None:
@@ -116,9 +117,10 @@ def test_the_signal_before_the_time_limit_drains(slurm: MiniSlurm, submitted: Su
     jobs = submitted.submit()
     submitted.wait_for_episodes(10)
     submitted.wait_for_producers(6)
-    # Less than the 60 s before the limit at which the signal comes; Slurm looks every half minute.
+    # Producers get the signal 120 s before the limit; Slurm looks every half minute, and must have more than that left.
+    minutes = math.ceil((slurm.longest_run_s() + 45) / 60)
     for name in ("producers-0", "servers"):
-        slurm.run("scontrol", "update", f"JobId={jobs[name]}", "TimeLimit=1")
+        slurm.run("scontrol", "update", f"JobId={jobs[name]}", f"TimeLimit={minutes}")
     wait_until_over(submitted, jobs)
     said = submitted.logs()
     assert "TIMEOUT" not in slurm.states().values()

@@ -27,6 +27,8 @@ class ActFlags:
     then, and stay as they are."""
     include_failures: bool = False
     """Imitate failed episodes too."""
+    include_discarded: bool = False
+    """Imitate episodes too that `headrace flag` discarded."""
     validation_share: float = 0.1
     """Share of the episodes that is never trained on, 0 to 1."""
 

@@ -43,7 +43,7 @@ class Provenance:
         self._closing.close()
 
     def look(self) -> tuple[Source, NDArray[np.uint64]]:
-        """As of now, and the seeds of all committed episodes, failed ones too: uint64[episodes]."""
+        """As of now, and the seeds of all committed episodes, failed and discarded ones too: uint64[n]."""
         for view in self._views:
             view.refresh()
         shards = [shard for view in self._views for shard in view.shards.values() if self._chosen(shard.spec.name)]

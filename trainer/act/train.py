@@ -117,7 +117,13 @@ def _sample(flags: ActFlags) -> Sample:
 
 def _selection(flags: ActFlags, part: Part) -> Selection:
     success = None if flags.include_failures else True
-    return Selection(streams=flags.stream, success=success, part=part, validation_share=flags.validation_share)
+    return Selection(
+        streams=flags.stream,
+        success=success,
+        part=part,
+        validation_share=flags.validation_share,
+        include_discarded=flags.include_discarded,
+    )
 
 
 def _finish(run: Run, stop: threading.Event) -> int:

@@ -1,7 +1,8 @@
 """Which episodes of which shards are chosen, kept up to date as they are committed.
 
-A snapshot says how many committed rows of each shard count. Rows never change and are only added, so a snapshot and
-the options name a set of episodes for ever, on every machine that sees the files.
+A snapshot says how many committed rows of each shard count, and how many lines of each stream's flags, by which
+episodes are discarded and kept again. Rows and lines never change and are only added, so a snapshot and the options
+name a set of episodes for ever, on every machine that sees the files.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +18,16 @@ from numpy.typing import NDArray
 
 from protocol.dataset_view import DatasetView, NewRows
 from protocol.errors import ConfigurationError, DatasetError
+from protocol.flag_log import FlagLog
+from protocol.flags import FLAGS_NAME, Place
 from protocol.messages import Outcome
 from protocol.shard_view import EpisodeView, ShardView
+from trainer.live.discards import NONE, Discards, Indices
 from trainer.live.mixing import fractions, key_of, keys_of
 from trainer.live.options import Sample, Selection
 from trainer.live.schema import SchemaCheck
 
-# Shard, as `root number:path below the root` → committed rows that count.
+# Shard or flag file, as `root number:path below the root` → committed rows or lines that count.
 Snapshot = dict[str, int]
 
 # A chosen episode. shard: number in `Catalogue.shards`; key: names it in the order, whatever was there before.
@@ -41,6 +46,14 @@ Episodes = NDArray[np.void]
 NO_EPISODES: Episodes = np.empty(0, CHOSEN)
 # A file system of another machine may show rows this much later [s].
 _LAG_S = 60.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """From one snapshot to another: which episodes are chosen now and were not, and the other way round."""
+
+    come: Episodes
+    gone: Episodes
 
 
 class Catalogue:
@@ -62,6 +75,7 @@ class Catalogue:
         self._numbers: dict[str, int] = {}  # snapshot key → shard number
         self._origins: dict[tuple[str, str, int], Path] = {}
         self._chosen: list[list[Episodes]] = []
+        self._discards: list[tuple[str, Discards]] = []  # snapshot key, flags; of each source, if they count
         self._seen_streams: set[str] = set()
         try:
             self._open_roots()
@@ -81,7 +95,11 @@ class Catalogue:
         """See what was committed; returns how many chosen episodes came. Microseconds if nothing did."""
         if len(self._views) < len(self.roots):
             self._open_roots()
-        return sum(self._take(number, rows) for number, view in self._views.items() for rows in view.refresh())
+        came = [self._take(number, rows) for number, view in self._views.items() for rows in view.refresh()]
+        for key, discards in self._discards:
+            if discards.refresh():
+                self.snapshot = {**self.snapshot, key: discards.lines}
+        return sum(len(found) - int(self._discarded(found, self.snapshot).sum()) for found in came)
 
     def reach(self, snapshot: Snapshot) -> None:
         """Wait until all of a snapshot is seen. Raises DatasetError if this dataset does not have it."""
@@ -90,20 +108,33 @@ class Catalogue:
             key = missing[0]
             if time.monotonic() > deadline or not self._follow:
                 found = self.snapshot.get(key, 0)
-                raise DatasetError(f"shard {key}: expected {snapshot[key]} committed episodes, found {found}")
+                kind, what = ("flags", "lines") if key.endswith(FLAGS_NAME) else ("shard", "committed episodes")
+                raise DatasetError(f"{kind} {key}: expected {snapshot[key]} {what}, found {found}")
             time.sleep(0.05)
             self.refresh()
 
-    def between(self, old: Snapshot, new: Snapshot) -> Episodes:
-        """The chosen episodes that are in `new` and not in `old`, in the order of shards and rows."""
-        parts = [NO_EPISODES]
+    def between(self, old: Snapshot, new: Snapshot) -> Change:
+        """What differs from `old` to `new`, in the order of shards; what is kept again comes before new rows."""
+        come, gone = [NO_EPISODES], [NO_EPISODES]
+        said = self.words(old) != self.words(new)
         for key in sorted(new):
             first, last = old.get(key, 0), new[key]
-            if first < last and key in self._numbers:
-                chosen = self._chosen_of(self._numbers[key])
-                begin, end = np.searchsorted(chosen["row"], (first, last))
-                parts.append(chosen[begin:end])
-        return np.concatenate(parts)
+            if key not in self._numbers or (first >= last and not said):
+                continue
+            chosen = self._chosen_of(self._numbers[key])
+            begin, end = np.searchsorted(chosen["row"], (first, max(first, last)))
+            if said:
+                known = chosen[:begin]
+                was, now = self._discarded(known, old), self._discarded(known, new)
+                come.append(known[was & ~now])
+                gone.append(known[now & ~was])
+            fresh = chosen[begin:end]
+            come.append(fresh[~self._discarded(fresh, new)])
+        return Change(np.concatenate(come), np.concatenate(gone))
+
+    def words(self, snapshot: Snapshot) -> Snapshot:
+        """The part of a snapshot that says which flags count."""
+        return {key: snapshot[key] for key, _ in self._discards if key in snapshot}
 
     def shard_at(self, path: Path) -> ShardView:
         """The open shard of a path."""
@@ -116,6 +147,8 @@ class Catalogue:
         if missing:
             there = ", ".join(sorted(self._seen_streams)) or "none yet"
             return f"{where}: no stream {missing[0]!r}; the streams there are: {there}"
+        if left_out := sum(int(self._discarded(part, self.snapshot).sum()) for parts in self._chosen for part in parts):
+            return f"{where}: no episode is chosen; {left_out} are discarded, as `headrace flag` shows"
         if not self.refused:
             return f"{where}: no episodes yet"
         reasons = ", ".join(f"{count} {why}" for why, count in self.refused.most_common(5))
@@ -128,11 +161,11 @@ class Catalogue:
             if number not in self._views and (root.is_dir() or not self._follow):
                 self._views[number] = DatasetView(root)
 
-    def _take(self, root: int, rows: NewRows) -> int:
+    def _take(self, root: int, rows: NewRows) -> Episodes:
         shard = rows.shard
         self._seen_streams.add(shard.spec.name)
         if self._selection.streams and shard.spec.name not in self._selection.streams:
-            return 0
+            return NO_EPISODES
         key = f"{root}:{shard.layout.path.relative_to(self.roots[root]).as_posix()}"
         if key not in self._numbers:
             self._admit(root, key, shard)
@@ -140,7 +173,7 @@ class Catalogue:
         found = self._choose(root, number, shard, rows)
         self._chosen[number].append(found)
         self.snapshot = {**self.snapshot, key: rows.last}
-        return len(found)
+        return found
 
     def _admit(self, root: int, key: str, shard: ShardView) -> None:
         self.check.admit(shard.spec)
@@ -151,6 +184,9 @@ class Catalogue:
         source = (self.roots[root], shard.spec.name)
         if source not in self.sources:
             self.sources.append(source)
+            if not self._selection.include_discarded:
+                log = FlagLog(self.roots[root] / shard.spec.name, Place(shard.layout.dataset_uuid, shard.spec.name))
+                self._discards.append((f"{root}:{shard.spec.name}/{FLAGS_NAME}", Discards(log)))
         self._numbers[key] = len(self.shards)
         self.shards.append(shard)
         self._by_path[shard.layout.path] = shard
@@ -213,6 +249,17 @@ class Catalogue:
                 raise DatasetError(f"{where} has no attribute {name!r} to split by; there are: {there}")
             keys[place] = key_of("split", attributes[name])
         return fractions(keys) < share
+
+    def _discarded(self, episodes: Episodes, snapshot: Snapshot) -> NDArray[np.bool_]:
+        """Which of some episodes of one shard are discarded in a snapshot."""
+        indices: Indices = NONE
+        if len(episodes) and self._discards:
+            key, discards = self._discards[self.source_of[int(episodes["shard"][0])]]
+            indices = discards.after(snapshot.get(key, 0))
+        found: NDArray[np.bool_] = (
+            np.isin(episodes["index"], indices) if len(indices) else np.zeros(len(episodes), np.bool_)
+        )
+        return found
 
     def _chosen_of(self, number: int) -> Episodes:
         parts = self._chosen[number]

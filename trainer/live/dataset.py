@@ -238,9 +238,12 @@ class LiveDataset(IterableDataset[Batch]):
             self._summed = {}
             widths = {"qpos": schema.state_dim, "action": schema.action_dim}
             self._running = {name: RunningStatistics(width) for name, width in widths.items()}
-        new = self._catalogue.between(self._summed, seen)
+        change = self._catalogue.between(self._summed, seen)
+        if len(change.gone):  # sums know no way back
+            self._running, self._summed = {}, {}
+            return self.statistics()
         for name, columns in (("qpos", self._sample.states), ("action", (self._sample.action,))):
-            for block in column_blocks(self._catalogue.shards, new, columns):
+            for block in column_blocks(self._catalogue.shards, change.come, columns):
                 self._running[name].add(block)
         self._summed = seen
         return {name: running.result() for name, running in self._running.items()}

@@ -25,6 +25,7 @@ class EpochOrder:
         self._episodes = NO_EPISODES
         self._queue: NDArray[np.int64] = np.empty((0, 2), np.int64)  # episode, step
         self._cursor = 0
+        self._gone: Keys = np.empty(0, np.uint64)  # keys of the episodes that left
         self.joined = 0
         self.begun_with = 0
 
@@ -34,7 +35,9 @@ class EpochOrder:
         return len(self._queue) - self._cursor
 
     def join(self, episodes: Episodes) -> None:
-        """Bring new episodes into what is left."""
+        """Bring new episodes into what is left. One that left this epoch is not taken again before the next."""
+        if len(self._gone):
+            episodes = episodes[~np.isin(episodes["key"], self._gone)]
         new, keys = self._samples(episodes)
         left = self._queue[self._cursor :]
         if self._order.mode == "newest_first":
@@ -48,6 +51,14 @@ class EpochOrder:
         self._cursor = 0
         self.begun_with = self.begun_with or len(new)
         self.joined += len(new)
+
+    def leave(self, episodes: Episodes) -> None:
+        """Take what is left of these episodes out."""
+        if not len(episodes):
+            return
+        self._gone = np.concatenate([self._gone, episodes["key"]])
+        gone, left = np.isin(self._episodes["key"], episodes["key"]), self._queue[self._cursor :]
+        self._queue, self._cursor = left[~gone[left[:, 0]]], 0
 
     def take(self, count: int) -> tuple[Episodes, NDArray[np.int64]]:
         """The next `count` samples, as (episodes[count], steps int64[count])."""

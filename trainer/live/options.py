@@ -63,7 +63,8 @@ class Selection:
     attributes: values that an episode's attributes must equal. where: a function that says yes; it must be pure.
     part: one side of the split. validation_share: about this share of the episodes, 0 to 1, is for validation. The
     split is by hash, so an episode stays on its side for ever. split_by: an attribute whose value decides, so that
-    all episodes of an environment, say, are on one side; None: stream and index decide.
+    all episodes of an environment, say, are on one side; None: stream and index decide. include_discarded: also those
+    that `headrace flag` discarded.
     """
 
     streams: tuple[str, ...] = ()
@@ -73,6 +74,7 @@ class Selection:
     part: Part = "training"
     validation_share: float = 0.0
     split_by: str | None = None
+    include_discarded: bool = False
 
     def __post_init__(self) -> None:
         _one_of("part", self.part, Part)
@@ -119,7 +121,8 @@ class Limit:
 
     Samples wait until there are min_episodes and min_samples, and then as long as
     sampled > samples_per_insert × (inserted - min_samples) + error_buffer. An insert is one sample that became
-    available; all ranks count together. error_buffer None: twice the least that cannot block for ever.
+    available; all ranks count together, and discarded episodes not at all. error_buffer None: twice the least that
+    cannot block for ever.
     """
 
     samples_per_insert: float = math.inf

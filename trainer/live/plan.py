@@ -20,7 +20,7 @@ from trainer.live.ranks import Agreed, Ranks
 
 log = logging.getLogger("headrace.trainer")
 
-# An epoch that takes in new episodes ends some time: when it has doubled, or after so many times.
+# An epoch that takes in new episodes ends some time: it takes none when it has doubled, or after so many times.
 _MAX_GROWTH = 2
 _MAX_BLOCKS = 4096
 # To mix new samples in moves all that are left: not more often than this in the time that those will take. Whether new
@@ -98,10 +98,13 @@ class Plan:
         counted, episodes, samples = self._counted
         seen = self.mark.seen or {}
         if seen is not counted:
-            new = self._catalogue.between(counted, seen)
-            samples += int(new["steps"].sum()) if self._config.order.per == "step" else len(new)
-            self._counted = (seen, episodes + len(new), samples)
+            change = self._catalogue.between(counted, seen)
+            samples += self._samples(change.come) - self._samples(change.gone)
+            self._counted = (seen, episodes + len(change.come) - len(change.gone), samples)
         return self._counted[1:]
+
+    def _samples(self, episodes: Episodes) -> int:
+        return int(episodes["steps"].sum()) if self._config.order.per == "step" else len(episodes)
 
     # --- going on -------------------------------------------------------------------------------------------------
 
@@ -111,13 +114,16 @@ class Plan:
         if sign is not None:
             return sign
         count = self._next_count()
+        if count >= self.least:
+            sign = self._until(lambda: self._held_back(count), may_wait)
+            if sign is not None:
+                return sign
+            self._join()
+            # While it waited, some of what was left may have been discarded.
+            count = min(count, self._next_count())
         if count < self.least:
             self.mark = replace(self.mark, epoch=self.mark.epoch + 1, taken=0, blocks=())
             return "epoch"
-        sign = self._until(lambda: self._held_back(count), may_wait)
-        if sign is not None:
-            return sign
-        self._join()
         # In turns, so that however many ranks there are, together they take the same samples.
         episodes, steps = self._queue.take(count)
         mine, old = slice(self._ranks.rank, None, self._ranks.world_size), self.mark
@@ -139,7 +145,7 @@ class Plan:
                 return sign
             seen = self.mark.seen or {}
             self._queue = EpochOrder(order, mark.epoch)
-            self._queue.join(self._catalogue.between({}, seen))
+            self._queue.join(self._catalogue.between({}, seen).come)
             self.mark = replace(self.mark, taken=0, blocks=(Block(0, seen),))
         self._join()
         return None
@@ -152,7 +158,9 @@ class Plan:
         queue, taken, joined = EpochOrder(self._config.order, mark.epoch), 0, Snapshot()
         for block in mark.blocks:
             queue.skip(block.taken - taken)
-            queue.join(self._catalogue.between(joined, block.snapshot))
+            change = self._catalogue.between(joined, block.snapshot)
+            queue.leave(change.gone)
+            queue.join(change.come)
             taken, joined = block.taken, block.snapshot
         queue.skip(mark.taken - taken)
         if queue.left < 0:
@@ -167,17 +175,23 @@ class Plan:
         return min(self.at_once, left - left % self._ranks.world_size)
 
     def _join(self) -> None:
-        """Take what is new into this epoch."""
+        """Take what is new into this epoch, and what was discarded out of it."""
         last, seen, mode = self.mark.blocks[-1], self.mark.seen or {}, self._config.order.mode
-        if mode == "frozen" or seen is last.snapshot or len(self.mark.blocks) >= _MAX_BLOCKS:
+        if mode == "frozen" or seen is last.snapshot:
             return
+        full = len(self.mark.blocks) >= _MAX_BLOCKS
         if mode == "growing":
-            full = self._queue.joined >= _MAX_GROWTH * self._queue.begun_with
-            if full or (self.mark.taken - last.taken) * _JOINS < self._queue.left:
+            full |= self._queue.joined >= _MAX_GROWTH * self._queue.begun_with
+            full |= (self.mark.taken - last.taken) * _JOINS < self._queue.left
+        if full:  # what is new can wait, what is discarded cannot
+            words = self._catalogue.words(seen)
+            if words == self._catalogue.words(last.snapshot):
                 return
-        new = self._catalogue.between(last.snapshot, seen)
-        if len(new):
-            self._queue.join(new)
+            seen = {**last.snapshot, **words}
+        change = self._catalogue.between(last.snapshot, seen)
+        if len(change.come) or len(change.gone):
+            self._queue.leave(change.gone)
+            self._queue.join(change.come)
             blocks = (*self.mark.blocks, Block(self.mark.taken, seen))
         else:
             blocks = (*self.mark.blocks[:-1], Block(last.taken, seen))

@@ -13,10 +13,12 @@ from trainer.live.options import Order, Selection
 from trainer.live.plan import Block, Mark
 
 _FORMAT = 1
+# Options that older states do not name, with what they meant then.
+_SINCE: dict[str, Any] = {"include_discarded": False}
 
 
 class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Blocks: samples taken before, and the shards whose rows are more than in the block before."""
+    """Blocks: samples taken before, and the shards and flag files of which more counts than in the block before."""
 
     format: int
     options: dict[str, Any]
@@ -41,6 +43,7 @@ def describe(order: Order, selection: Selection) -> dict[str, Any]:
         "part": selection.part,
         "validation_share": float(selection.validation_share),
         "split_by": selection.split_by,
+        "include_discarded": selection.include_discarded,
     }
 
 
@@ -64,9 +67,10 @@ def from_state(state: object, options: dict[str, Any]) -> Mark:
         raise ConfigurationError(f"expected what LiveDataset.state_dict() returned: {error}") from error
     if found.format != _FORMAT:
         raise ConfigurationError(f"a state of format {found.format}; this release reads {_FORMAT}")
-    other = [name for name in options if options[name] != found.options.get(name)]
+    saved = {**_SINCE, **found.options}
+    other = [name for name in options if options[name] != saved.get(name)]
     if other:
-        rows = "; ".join(f"{name}: saved with {found.options.get(name)!r}, now {options[name]!r}" for name in other)
+        rows = "; ".join(f"{name}: saved with {saved.get(name)!r}, now {options[name]!r}" for name in other)
         raise ConfigurationError(f"the state was made with other options, samples would come in another order: {rows}")
     blocks, snapshot = [], Snapshot()
     for taken, grown in found.blocks:

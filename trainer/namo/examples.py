@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -18,7 +18,7 @@ from trainer.namo.goal_model import GOAL_CHANNELS
 from trainer.namo.labels import Choice, HelpfulPush, choices, helpful_pushes
 from trainer.namo.object_model import OBJECT_CHANNELS
 from trainer.namo.places import all_places, selected_places
-from trainer.namo.searches import Search, in_validation
+from trainer.namo.searches import Search, Source, in_validation
 
 Floats = NDArray[np.float32]
 Learn = Literal["beyond", "achieved", "target"]
@@ -78,7 +78,7 @@ Example = TypeVar("Example", bound=AnyExample)
 class ExampleStore(Generic[Example]):
     """The training and the validation part, each of bounded length: the oldest leave.
 
-    added, added_to_validation: so far, those that have left included.
+    added: so far, those that have left included. validation_changes: is another number when the validation part is.
     """
 
     def __init__(self, validation_share: float, most: int) -> None:
@@ -87,16 +87,34 @@ class ExampleStore(Generic[Example]):
         room = min(max(int(most * validation_share), 1), _MOST_VALIDATION)
         self.validation: deque[Example] = deque(maxlen=room)
         self.training: deque[Example] = deque(maxlen=most - room)
-        self.added = self.added_to_validation = 0
+        # Of which search each of them is.
+        self._validation_of: deque[Source] = deque(maxlen=room)
+        self._training_of: deque[Source] = deque(maxlen=most - room)
+        self.added = self.validation_changes = 0
 
-    def add(self, environment: bytes, examples: Sequence[Example]) -> None:
+    def add(self, source: Source, environment: bytes, examples: Sequence[Example]) -> None:
         """All of one search go to the same part."""
         self.added += len(examples)
         if in_validation(environment, self.share):
             self.validation.extend(examples)
-            self.added_to_validation += len(examples)
+            self._validation_of.extend([source] * len(examples))
+            self.validation_changes += len(examples)
         else:
             self.training.extend(examples)
+            self._training_of.extend([source] * len(examples))
+
+    def withdraw(self, sources: Collection[Source]) -> int:
+        """Take the examples of these searches out; returns how many these were."""
+        before = len(self.training), len(self.validation)
+        for part, of in ((self.training, self._training_of), (self.validation, self._validation_of)):
+            left = [(each, source) for each, source in zip(part, of, strict=True) if source not in sources]
+            part.clear()
+            of.clear()
+            part.extend(example for example, _ in left)
+            of.extend(source for _, source in left)
+        from_validation = before[1] - len(self.validation)
+        self.validation_changes += from_validation
+        return before[0] - len(self.training) + from_validation
 
 
 def object_examples(search: Search) -> list[ObjectExample]:

@@ -13,6 +13,7 @@ import msgspec
 
 from protocol.dataset_view import DatasetView
 from protocol.errors import DatasetError
+from protocol.flag_log import FlagLog
 from protocol.messages import Outcome
 from protocol.namo.episodes import AttemptTable, attempts_of, scene_of, state_before
 from protocol.namo.scene import Scene, State
@@ -22,6 +23,8 @@ from protocol.spec import StreamSpec
 # Columns by which a stream of searches is known.
 _COLUMNS = {"object", "target", "achieved", "goal_open", "observations/robot", "observations/movables"}
 Pose = tuple[float, float, float]
+# Stream and index.
+Source = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class PlanPush:
 class Search:
     """What a trainer needs of one search. environment: equal for searches that must not be split apart."""
 
-    stream: str
+    source: Source
     environment: bytes
     scene: Scene
     attempts: AttemptTable
@@ -48,16 +51,21 @@ class Search:
 @dataclass
 class Seen:
     """How many searches were read. solved: with a plan of at least one push; no_scene: that could not be run;
-    damaged: that could not be read, and are left out."""
+    damaged: that could not be read, and are left out; discarded: that are left out now because of their flags."""
 
     searches: int = 0
     solved: int = 0
     no_scene: int = 0
     damaged: int = 0
+    discarded: int = 0
 
 
 class SearchReader:
-    """Gives each search of some streams once, soon after its commit."""
+    """Gives each search of some streams once, soon after its commit; not while it is discarded.
+
+    `withdrawn`: those that were given and have been discarded since; whoever takes them out of it has seen them. One
+    that is kept again is given again.
+    """
 
     def __init__(self, root: Path, streams: Sequence[str] = (), growing: bool = False) -> None:
         """streams: by default all that hold searches; growing: what is not there may still come.
@@ -67,6 +75,9 @@ class SearchReader:
         self.root, self.seen, self._growing = root, Seen(), growing
         self._view, self._streams = DatasetView(root), tuple(streams)
         self._pending: deque[EpisodeView] = deque()
+        self.withdrawn: set[Source] = set()
+        self._left_out: set[Source] = set()  # searches that were committed, and not given or withdrawn
+        self._lines: dict[str, int] = {}  # stream → lines of its flags that were looked at
 
     def close(self) -> None:
         """Close the files."""
@@ -97,13 +108,37 @@ class SearchReader:
         Raises DatasetError, as `names` does.
         """
         self._pending.extend(self._view.new_episodes())
-        wanted = set(self.names())
+        wanted = {name: self._view.flags(name) for name in self.names()}
+        for name, flags in wanted.items():
+            self._look_at(name, flags)
         while self._pending:
             episode = self._pending.popleft()
-            if episode.shard.spec.name in wanted:
+            name = episode.shard.spec.name
+            if name in wanted and wanted[name].of(episode.index).discarded:
+                self._left_out.add((name, episode.index))
+                self.seen.discarded = len(self._left_out)
+            elif name in wanted:
                 search = self._read(episode)
                 if search is not None:
                     yield search
+
+    def _look_at(self, stream: str, flags: FlagLog) -> None:
+        """Withdraw what was discarded since the last look, and make ready what was kept again."""
+        if self._lines.get(stream, 0) == len(flags.records):
+            return
+        self._lines[stream] = len(flags.records)
+        out = {index for name, index in self._left_out if name == stream}
+        now, waiting = set(flags.discarded()), {e.index for e in self._pending if e.shard.spec.name == stream}
+        changed = {index: (stream, index) for index in (now - out - waiting) | (out - now)}
+        for episode in self._view.episodes(stream) if changed else ():
+            source = changed.get(episode.index)
+            if source in self._left_out:
+                self._left_out.remove(source)
+                self._pending.append(episode)
+            elif source is not None:
+                self._left_out.add(source)
+                self.withdrawn.add(source)
+        self.seen.discarded = len(self._left_out)
 
     def _read(self, episode: EpisodeView) -> Search | None:
         self.seen.searches += 1
@@ -129,7 +164,7 @@ def read_search(episode: EpisodeView, attributes: dict[str, Any]) -> Search:
     """Raises DatasetError."""
     scene = scene_of(attributes)
     plan = _plan(episode, scene) if episode.outcome is Outcome.SUCCESS else ()
-    return Search(episode.shard.spec.name, environment_of(scene), scene, attempts_of(attributes), plan)
+    return Search((episode.shard.spec.name, episode.index), environment_of(scene), scene, attempts_of(attributes), plan)
 
 
 def environment_of(scene: Scene) -> bytes:

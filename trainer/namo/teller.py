@@ -46,7 +46,12 @@ class Teller:
         """New searches were read."""
         found = f"{seen.searches} searches, {seen.solved} solved with pushes"
         damaged = f"; {seen.damaged} are damaged and left out (headrace verify names them)" if seen.damaged else ""
-        self._say(f"read {found}: {training} {what} for training, {validation} for validation{damaged}")
+        discarded = f"; {seen.discarded} are discarded" if seen.discarded else ""
+        self._say(f"read {found}: {training} {what} for training, {validation} for validation{damaged}{discarded}")
+
+    def withdrew(self, searches: int, examples: int, what: str) -> None:
+        """Searches that had been read were discarded."""
+        self._say(f"{searches} searches were discarded; {examples} {what} of theirs were taken out")
 
     def stepped(self, step: int, loss: float) -> None:
         """One step was done."""

@@ -77,7 +77,7 @@ class Training(Generic[Example]):
         self._stale = 0  # evaluations since the best one
         self._published: Best | None = None
         self._published_at, self._published_searches = time.monotonic(), 0
-        self._validated = 0  # examples that the validation part had been given when losses were last compared
+        self._validated = 0  # `validation_changes` of the store when losses were last compared
         self._rest_until = 0
 
     def resume(self, found: Checkpoint) -> None:
@@ -109,7 +109,10 @@ class Training(Generic[Example]):
         while not stop.is_set() and not self._done():
             if self.plan.follow:
                 self._read_new(stop)
-            if self.store.added < self._rest_until:
+            if not (self.store.training and self.store.validation):  # they were discarded
+                self._teller.waiting(self._missing())
+                stop.wait(_POLL_S)
+            elif self.store.added < self._rest_until:
                 self._teller.waiting("no better for a while; waiting for more searches")
                 stop.wait(_POLL_S)
             else:
@@ -123,10 +126,15 @@ class Training(Generic[Example]):
         """All that is new; with follow only for a while, because a first look at a large dataset takes long."""
         before, ends = self.reader.seen.searches, time.monotonic() + _READ_S
         for search in self.reader.new_searches():
-            self.store.add(search.environment, self.task.read(search))
+            self.store.add(search.source, search.environment, self.task.read(search))
             self._teller.reading(self.reader.seen.searches)
             if stop.is_set() or (self.plan.follow and time.monotonic() > ends):
                 break
+        if self.reader.withdrawn:
+            self._teller.withdrew(
+                len(self.reader.withdrawn), self.store.withdraw(self.reader.withdrawn), self.task.what
+            )
+            self.reader.withdrawn.clear()
         if self.reader.seen.searches > before:
             self._teller.read(self.reader.seen, len(self.store.training), len(self.store.validation), self.task.what)
 
@@ -196,10 +204,10 @@ class Training(Generic[Example]):
     def _evaluate(self) -> None:
         self.model.eval()
         validation = list(self.store.validation)
-        if self.store.added_to_validation != self._validated:  # losses are compared on the same examples only
+        if self.store.validation_changes != self._validated:  # losses are compared on the same examples only
             for old in {id(each): each for each in (self.best, self._published) if each is not None}.values():
                 old.loss = self._loss_of(old.weights)
-            self._validated = self.store.added_to_validation
+            self._validated = self.store.validation_changes
         loss = self.task.validation_loss(self.model, validation)
         if not math.isfinite(loss):
             raise ModelError(f"the validation loss is {loss} at step {self.step}: stopped; try a smaller --lr")

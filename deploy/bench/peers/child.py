@@ -54,10 +54,11 @@ class Child:
         """The next line on stdout. Raises PeerError if it does not come in time, or the process ends badly."""
         assert self._process.stdout
         ends = time.monotonic() + limit_s
-        text = b""
+        text, said = b"", select.poll()
+        said.register(self._process.stdout, select.POLLIN)
         while not text.endswith(b"\n"):
             left = ends - time.monotonic()
-            if left <= 0 or not select.select([self._process.stdout], [], [], left)[0]:
+            if left <= 0 or not said.poll(left * 1000):
                 raise PeerError(f"it had not ended after {limit_s:.3g} s")
             piece = os.read(self._process.stdout.fileno(), 65536)
             if not piece:

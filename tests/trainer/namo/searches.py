@@ -51,4 +51,4 @@ def search_of(pushes: Sequence[Push], scene: Scene | None = None) -> Search:
         robot=[scene.robot] * len(pushes),
         moved=[],
     )
-    return Search("namo/hand", environment_of(scene), scene, table, ())
+    return Search(("namo/hand", 0), environment_of(scene), scene, table, ())

@@ -37,10 +37,28 @@ def test_parts_are_disjoint_stable_and_bounded() -> None:
             search = search_of(pushes, room(number))
             sizes = len(store.training), len(store.validation)
             (example,) = object_examples(search)
-            store.add(search.environment, [example])
+            store.add(("namo/hand", number), search.environment, [example])
             validation = any(each is example for each in store.validation)
             assert validation is not any(each is example for each in store.training)
             assert where.setdefault(search.environment, validation) is validation, (turn, number)
             assert (len(store.training), len(store.validation)) >= sizes
     assert store.added == 120
     assert (len(store.training), len(store.validation)) == (14, 6)
+
+
+def test_what_is_withdrawn_leaves_its_part_and_the_rest_stays() -> None:
+    store: ExampleStore[ObjectExample] = ExampleStore(SHARE, most=200)
+    examples = {}
+    for number in range(40):
+        search = search_of([Push(-1, 0), Push(-1, 1, opens=True)], room(number))
+        examples[number] = object_examples(search)[0]
+        store.add(("namo/hand", number), search.environment, [examples[number]])
+    parts, changes = (list(store.training), list(store.validation)), store.validation_changes
+    out = {number for number, each in examples.items() if any(each is other for other in parts[1])}
+    in_training = next(number for number in examples if number not in out)
+    assert store.withdraw({("namo/hand", in_training), ("namo/other", 0)}) == 1
+    assert store.validation_changes == changes
+    assert [id(e) for e in store.training] == [id(e) for e in parts[0] if e is not examples[in_training]]
+    assert store.withdraw({("namo/hand", number) for number in out}) == len(out) > 0
+    assert (len(store.training), len(store.validation)) == (len(parts[0]) - 1, 0)
+    assert store.validation_changes > changes

@@ -13,7 +13,9 @@ import torch
 
 from protocol.dataset_view import DatasetView
 from protocol.errors import ConfigurationError, DatasetError, HeadraceError, ModelError
+from protocol.flags import What
 from protocol.published import open_published, version_names
+from sink.flagging import Word, add_flag
 from tests.datasets import SPEC, Recorded, write_dataset
 from tests.processes import Process, SinkProcess, wait_until
 from tests.trainer.namo.conftest import SEARCHES, produce
@@ -71,8 +73,8 @@ def test_what_is_read_of_every_search(searches: Path) -> None:
     goals: ExampleStore[GoalExample] = ExampleStore(0.4, 1000)
     reader = SearchReader(searches)
     for search in reader.new_searches():
-        objects.add(search.environment, ObjectTask().read(search))
-        goals.add(search.environment, GoalTask().read(search))
+        objects.add(search.source, search.environment, ObjectTask().read(search))
+        goals.add(search.source, search.environment, GoalTask().read(search))
         for example in ObjectTask().read(search):
             assert example.reachable[example.known].all()
             assert np.isclose(example.wanted.sum(), 1)
@@ -98,6 +100,36 @@ def test_a_damaged_search_is_left_out_and_counted(searches: Path, tmp_path: Path
     reader.close()
 
 
+def test_a_discarded_search_is_not_given_is_withdrawn_and_is_given_again_when_it_is_kept(
+    searches: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(searches, tmp_path / "copy"))
+    reader = SearchReader(copy)
+    (stream,) = reader.names()
+
+    def say(what: What, *indices: int) -> None:
+        add_flag(copy, stream, Word(what, indices, "not real"))
+
+    def given() -> list[int]:
+        return [search.source[1] for search in reader.new_searches()]
+
+    say("discard", 1, 2)
+    assert sorted(given()) == [index for index in range(SEARCHES) if index not in (1, 2)]
+    assert (reader.withdrawn, reader.seen.discarded) == (set(), 2)
+    say("discard", 0)
+    say("keep", 1)
+    assert given() == [1]
+    assert (reader.withdrawn, reader.seen.discarded) == ({(stream, 0)}, 2)
+    reader.withdrawn.clear()
+    say("keep", 0, 1, 2, 3)
+    assert sorted(given()) == [0, 2]
+    assert (given(), reader.withdrawn, reader.seen.discarded) == ([], set(), 0)
+    say("discard", 3)
+    say("keep", 3)
+    assert (given(), reader.withdrawn) == ([], set()), "as if nothing had been said"
+    reader.close()
+
+
 def test_follow_waits_for_data_publishes_and_reads_on(tmp_path: Path) -> None:
     data, models, out = tmp_path / "data", tmp_path / "models", tmp_path / "out"
     follow = ("--follow", "--publish-every", "0", "--patience", "2", "--device", "cpu", "--threads", "1", *SHARE)
@@ -110,6 +142,9 @@ def test_follow_waits_for_data_publishes_and_reads_on(tmp_path: Path) -> None:
             produce(sink.endpoint, "--workers", "1", "--start-idx", "6", "--end-idx", "8")
             assert sink.terminate() == 0
         wait_until(lambda: "read 8 searches" in trainer.output, "the new searches are read", 60)
+        with DatasetView(data) as view:
+            add_flag(data, view.streams[0], Word("discard", [0, 1], "not real"))
+        wait_until(lambda: "2 searches were discarded; " in trainer.output, "the discarded ones are taken out", 60)
         assert trainer.terminate() == 130, trainer.output
     assert {row["version"] for row in rows(out, "published")} == set(version_names(models, "object"))
 

@@ -1,0 +1,1 @@
+"""Collections on machines that are reached with ssh."""

@@ -1,0 +1,1 @@
+"""A collection under systemd: units made from the roles of a topology."""
