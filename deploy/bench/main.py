@@ -17,7 +17,7 @@ BENCHES: dict[str, tuple[str, str]] = {
     "loop": ("deploy.bench.loop:main", "NAMO planners with models trained on their own searches, against heuristics"),
     "infer": ("deploy.bench.infer.main:main", "the inference server against its model alone and other servers"),
     "read": ("deploy.bench.read.main:main", "LiveDataset against decoding and other loaders, refresh, growing data"),
-    "export": ("deploy.bench.export.main:main", "the LeRobot export with video against LeRobot's own writer"),
+    "export": ("deploy.bench.export.main:main", "the ACT export against the disk, the LeRobot export against LeRobot"),
     "policy": ("producers.robosuite.policy_bench:main", "success and length of scripted episodes, by task"),
 }
 

@@ -1,1 +1,4 @@
-"""Datasets in the formats of others, without discarded episodes (`DatasetView.kept_episodes`) unless asked for."""
+"""Datasets in the formats of others: `formats.py` says what a format is, `export.py` does what they share.
+
+Episodes that are discarded (`headrace flag`) are left out.
+"""

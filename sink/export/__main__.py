@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
-from protocol.errors import ConfigurationError
+from protocol.errors import ConfigurationError, HeadraceError
 from sink.export import command
 from sink.export.formats import FORMATS
 
@@ -45,4 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except HeadraceError as error:
+        sys.exit(f"headrace export: {error}")

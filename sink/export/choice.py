@@ -72,13 +72,13 @@ class Choice:
         Positions go on from those that are there, by index, or with --follow in the order of coming.
         """
         assert self.stream is not None
-        flags = self._view.flags(self.stream)
+        flags, include = self._view.flags(self.stream), self._selection.flags.include_discarded
         found = [*self.chosen.discarded, *(entry for rows in self._news for entry in self._selected(rows))]
         self._news.clear()
         self._selection.check_names()
         self.chosen.flags = len(flags.records)
-        self.chosen.discarded = [entry for entry in found if flags.of(entry.index).discarded]
-        kept = [entry for entry in found if not flags.of(entry.index).discarded]
+        self.chosen.discarded = [] if include else [entry for entry in found if flags.of(entry.index).discarded]
+        kept = [entry for entry in found if include or not flags.of(entry.index).discarded]
         if not self._follow:
             kept.sort(key=lambda entry: entry.index)
         first = len(self.chosen.entries)
@@ -97,8 +97,8 @@ class Choice:
         return sum(max(rows.last - self.chosen.rows.get(self._name(rows.shard), 0), 0) for rows in self._news)
 
     def discarded_since(self) -> int:
-        """Entries that are discarded now."""
-        if self.stream is None:
+        """Entries that are discarded now and should not be there."""
+        if self.stream is None or self._selection.flags.include_discarded:
             return 0
         flags = self._view.flags(self.stream)
         return sum(flags.of(entry.index).discarded is not None for entry in self.chosen.entries)

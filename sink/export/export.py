@@ -73,6 +73,8 @@ class Export:
 
     def __exit__(self, *_: object) -> None:
         self._pool.__exit__()
+        if self._manifest is not None:
+            remove_drafts(self._order.out)
         self._choice.close()
         os.close(self._lock)
 

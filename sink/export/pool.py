@@ -50,7 +50,8 @@ class Pool:
         self._reader.__exit__()
         for worker in self._workers:
             worker.connection.close()
-            worker.process.terminate()
+            if worker.busy:  # after an error; the others end by themselves
+                worker.process.kill()
         for worker in self._workers:
             worker.process.join()
         self._workers.clear()
@@ -90,7 +91,10 @@ def _receive(worker: _Worker) -> Done:
     except EOFError as error:
         worker.process.join()
         status = worker.process.exitcode
-        raise RuntimeError(f"a worker of the export ended with status {status}; its error is above") from error
+        raise HeadraceError(
+            f"a worker of the export ended with status {status}, its error is above if it has one; -9 often means that "
+            "memory ran out: then use fewer --workers. The same command goes on"
+        ) from error
     worker.busy = False
     if isinstance(found, Exception):
         raise found
@@ -108,8 +112,9 @@ def _start(root: Path, folder: Path) -> _Worker:
 
 
 def _serve(connection: Connection, root: Path, folder: Path, parent: int) -> None:
-    """A worker process. Ctrl-C in a terminal reaches it too, but stopping is the parent's business."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A worker process. What stops the parent may reach it too, but the episode under way is finished first."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         return  # it died before the kernel knew

@@ -22,10 +22,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import h5py
 import numpy as np
+import xxhash
 
 from protocol.errors import ConfigurationError, DatasetError
 from sink.export.act import chosen_cameras, write_frames
@@ -42,7 +43,8 @@ ROBOSUITE_NAMES = {
     "eef_quat": "robot0_eef_quat",
     "gripper_qpos": "robot0_gripper_qpos",
 }
-_ROBOSUITE, _GYM = 1, 2
+# robomimic's number of an environment that it cannot make without knowing more.
+_GYM = 2
 _EDGE = 1 + 1e-6
 
 
@@ -132,7 +134,8 @@ class RobomimicWriter:
                     write_frames(fd, episode, places, episode.steps, shift)
             finally:
                 os.close(fd)
-        return Written((name,), episode.steps * len(self.cameras) * len(groups))
+        environment = xxhash.xxh64_hexdigest(_env_args(episode).encode())
+        return Written((name,), episode.steps * len(self.cameras) * len(groups), {"env_args": environment})
 
     def _fill(self, episode: Episode, demo: h5py.Group) -> None:
         """All but the images."""
@@ -161,28 +164,29 @@ class RobomimicWriter:
         model = episode.document(flags.model)
         if model is not None:
             demo.attrs["model_file"] = model.decode()
-        # `finish` takes them from here, and they must be the same everywhere.
-        demo.attrs["env_args"] = json.dumps(_env_args(episode), sort_keys=True)
+        demo.attrs["env_args"] = _env_args(episode)
 
     def finish(self, done: Sequence[Done]) -> Sequence[str]:
         """Make demo.hdf5 of the demos. Raises DatasetError if they are of different environments."""
+        one = {each.written.details["env_args"]: each for each in done}
+        if len(one) != 1:
+            names = [f"demo_{each.entry.position} (index {each.entry.index})" for each in one.values()]
+            raise DatasetError(
+                f"{' and '.join(names[:2])} have different env_args, and one file of robomimic has one environment; "
+                "export them apart, chosen with --where or --episodes"
+            )
         with whole_file(self.folder / FILE) as path, h5py.File(path, "w", locking=False) as file:
             data = file.create_group("data")
-            environments: dict[str, str] = {}
             for each in done:
                 name, (part, *_) = f"demo_{each.entry.position}", each.written.files
-                with h5py.File(self.folder / part, "r", locking=False) as source:
-                    environments.setdefault(source["demo"].attrs["env_args"], name)
-                    if not self.linked:
-                        source.copy("demo", data, name)
                 if self.linked:
                     data[name] = h5py.ExternalLink(part, "demo")
-            if len(environments) != 1:
-                raise DatasetError(
-                    f"{' and '.join(list(environments.values())[:2])} have different env_args, and one file of "
-                    "robomimic has one environment; export them apart, chosen with --where or --episodes"
-                )
-            data.attrs["env_args"] = next(iter(environments))
+                if self.linked and "env_args" in data.attrs:
+                    continue
+                with h5py.File(self.folder / part, "r", locking=False) as source:
+                    data.attrs["env_args"] = source["demo"].attrs["env_args"]
+                    if not self.linked:
+                        source.copy("demo", data, name)
             data.attrs["total"] = sum(each.entry.steps for each in done)
             for split in self.splits:
                 names = [f"demo_{each.entry.position}" for each in done if each.entry.split == split]
@@ -190,9 +194,9 @@ class RobomimicWriter:
         return (FILE,)
 
 
-def _env_args(episode: Episode) -> dict[str, Any]:
-    """What the producer said; else enough for robomimic to read the file, though not to make the environment."""
+def _env_args(episode: Episode) -> str:
+    """What the producer said; else enough for robomimic to read the file, though not to make the environment. JSON."""
     found = episode.attributes.get("env_args")
-    if isinstance(found, dict) and {"env_name", "type", "env_kwargs"} <= set(found):
-        return found
-    return {"env_name": episode.spec.name, "type": _GYM, "env_kwargs": {}}
+    if not isinstance(found, dict) or not {"env_name", "type", "env_kwargs"} <= set(found):
+        found = {"env_name": episode.spec.name, "type": _GYM, "env_kwargs": {}}
+    return json.dumps(found, sort_keys=True)

@@ -21,7 +21,7 @@ _RANGE = re.compile(r"(\d*)(:?)(\d*)")
 
 @dataclass(frozen=True)
 class SelectionFlags:
-    """Which episodes. Those without steps and those that were discarded are never exported."""
+    """Which episodes. Those without steps are never exported."""
 
     stream: str | None = None
     """Which stream; not needed if the dataset has one only."""
@@ -37,6 +37,8 @@ class SelectionFlags:
     them as masks, and every manifest names them."""
     only: str | None = None
     """Export this one of --split only."""
+    include_discarded: bool = False
+    """Also the episodes that `headrace flag` discarded."""
 
 
 class Selection:
@@ -61,6 +63,7 @@ class Selection:
             "episodes": flags.episodes,
             "split": dict(zip(self.split.names, self.split.fractions, strict=True)),
             "only": flags.only,
+            "include_discarded": flags.include_discarded,
         }
 
     def entries(self, root: Path, news: NewRows) -> Iterator[Entry]:

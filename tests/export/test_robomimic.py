@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 from pathlib import Path
 
 import h5py
@@ -13,6 +15,7 @@ from deploy.main import main as headrace
 from protocol.messages import Outcome
 from tests.datasets import MODEL, Recorded
 from tests.export.arm import check_corners, files, make, stored
+from tests.processes import Process, wait_until
 
 ENVIRONMENT = {"env_name": "Arm", "type": 1, "env_kwargs": {"control_freq": 50}, "env_version": "1"}
 
@@ -66,6 +69,30 @@ def test_what_robomimic_opens(data: Path, tmp_path: Path, words: tuple[str, ...]
     )
 
 
+def test_a_linked_export_grows_while_readers_have_it_open(data: Path, tmp_path: Path) -> None:
+    grown, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(data, grown)
+    command = ("-m", "deploy.main", "export", "robomimic", "--data", grown, "--out", out, "--model", "model")
+    with Process(*command, "--follow", "--poll", "0.05") as export:
+        wait_until(lambda: (out / "demo.hdf5").exists(), "the first demos")
+        with h5py.File(out / "demo.hdf5", "r", swmr=True, libver="latest") as old:
+            assert len(old["data"]) == 3
+            make(grown, [recorded(9)], actions=0.01)
+            wait_until(lambda: len(demos(out)) == 4, "the fourth demo")
+            assert len(old["data"]) == 3
+            assert old["data/demo_2/actions"].shape == (8, 2)
+        export.child.send_signal(signal.SIGINT)
+        assert export.wait() == 0
+    with h5py.File(out / "demo.hdf5", "r") as new:
+        assert new["data/demo_3"].attrs["index"] == 9
+        assert new["data"].attrs["total"] == 6 + 7 + 8 + 12
+
+
+def demos(out: Path) -> list[str]:
+    with h5py.File(out / "demo.hdf5", "r") as file:
+        return list(file["data"])
+
+
 def test_two_exports_are_equal_and_a_third_has_nothing_to_do(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,6 +113,6 @@ def test_what_robomimic_could_not_read_is_refused(tmp_path: Path, capsys: pytest
     assert "index 1: 'action' reaches 8; robomimic takes actions within -1 and 1" in capsys.readouterr().err
     other = make(tmp_path / "other", [recorded(1), recorded(2, env_args={**ENVIRONMENT, "type": 2})], actions=0.01)
     assert export(other, tmp_path / "b") == 1
-    assert "demo_0 and demo_1 have different env_args" in capsys.readouterr().err
+    assert "have different env_args, and one file of robomimic has one environment" in capsys.readouterr().err
     assert export(other, tmp_path / "c", "--rename", "elbow=x") == 1
     assert "expected OLD=NEW with OLD one of: qpos, qvel" in capsys.readouterr().err

@@ -1,1 +1,1 @@
-"""Exports against the writers of the libraries that they are for."""
+"""Exports against the disk, and against the writers of the libraries that they are for."""
