@@ -83,7 +83,7 @@ def test_a_mentioned_flag_exists(line: str, refusal: Callable[[str], str]) -> No
     said = refusal(line)
     # What a sentence leaves out, or names with a word in capitals, is not an error.
     assert "Unrecognized" not in said
-    assert "there is no" not in said
+    assert "there is no command" not in said
 
 
 @pytest.mark.parametrize(
