@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import http.client
 import json
-import math
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from protocol.metric_samples import Samples
+
 _TIMEOUT_S = 3.0
 _MOST_BYTES = 8 << 20
 _INFERENCE = "headrace_infer_"
 _STATUS = {"streams", "producers", "problems", "warnings"}
-# (name of a sample, its labels in order) → value
-Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 @dataclass(frozen=True)
@@ -72,40 +70,3 @@ def _get(address: str, path: str) -> str:
     if len(body) > _MOST_BYTES:
         raise ValueError(f"{path} is longer than {_MOST_BYTES >> 20} MiB")
     return body.decode()
-
-
-def by_label(samples: Samples, name: str, label: str) -> dict[str, float]:
-    """The samples of one metric by one of its labels, summed up over the others."""
-    found: dict[str, float] = {}
-    for (sample, labels), value in samples.items():
-        if sample == name:
-            key = dict(labels).get(label, "")
-            found[key] = found.get(key, 0.0) + value
-    return found
-
-
-def total(samples: Samples, name: str) -> float:
-    """Of all series of one metric."""
-    return sum(value for (sample, _), value in samples.items() if sample == name)
-
-
-def since(before: Samples | None, now: Samples) -> Samples:
-    """What was added between two looks; all of it if there is only one, or the server began anew."""
-    if before is None or any(now.get(key, 0.0) < value for key, value in before.items() if key[0].endswith("_total")):
-        return now
-    return {key: value - before.get(key, 0.0) for key, value in now.items()}
-
-
-def quantile(share: float, samples: Samples, name: str) -> float:
-    """Of a histogram, linear within its bucket as in Prometheus; NaN without observations."""
-    buckets = sorted((float(le), count) for le, count in by_label(samples, f"{name}_bucket", "le").items())
-    if not buckets or not buckets[-1][1]:
-        return math.nan
-    wanted, low, below = share * buckets[-1][1], 0.0, 0.0
-    for high, count in buckets:
-        if count >= wanted:
-            if math.isinf(high):
-                return low
-            return low + (high - low) * (wanted - below) / (count - below) if count > below else high
-        low, below = high, count
-    return low

@@ -9,8 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deploy.scrape import Page, Samples, by_label, quantile, since, total
+from deploy.scrape import Page
 from deploy.status_tables import producers_table, shown, streams_table
+from protocol.metric_samples import Samples, by_label, quantile, since, total
 
 _INFER = "headrace_infer_"
 

@@ -14,12 +14,13 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from deploy.scrape import look, quantile, since
+from deploy.scrape import look
 from deploy.status_tables import shown, time_left
 from deploy.top import main
 from inference.server import ServerConfig
 from producers.publisher import Goal, Publisher, PublisherConfig
 from protocol.errors import ConfigurationError
+from protocol.metric_samples import quantile, since
 from tests.fakes import counting_spec, publish
 from tests.inference.conftest import RawClient
 from tests.inference.conftest import running as running_server
