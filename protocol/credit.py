@@ -50,6 +50,10 @@ class CreditPool:
         """Bytes that have arrived and are not yet on disk."""
         return self._in_flight
 
+    def unspent(self, session: int) -> int:
+        """What an open session may still send."""
+        return self._accounts[session].unspent
+
     def window(self, min_window_bytes: int) -> int:
         """The window that a session with this minimum gets: an equal share, or its minimum if that is more."""
         return max(self._share, min_window_bytes)

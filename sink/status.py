@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from protocol.lease_book import LeaseBook
-from protocol.messages import Outcome
+from protocol.messages import Outcome, Producer
+from protocol.sessions import Session
 from protocol.sink_delivery import SinkDelivery
 
 _RATE_WINDOW_S = 60.0
 _BYTES_WINDOW_S = 10.0
 # Of the time of the sink's thread, for snapshots: one of 10 000 producers takes some 15 ms.
 _SNAPSHOT_SHARE = 0.02
+# Names of producers with how often they were started again.
+_MOST_REMEMBERED = 4096
+_NO_GOAL: dict[str, int | None] = {"goal_successes": None, "goal_episodes": None}
 
 
 @dataclass
@@ -36,6 +41,41 @@ class StreamTotals:
     samples: deque[tuple[float, int]] = field(default_factory=deque)  # (time, payload_bytes) of the last while
 
 
+class _Restarts:
+    """How often a producer came back as another process; of those that were not seen for longest it is forgotten."""
+
+    def __init__(self) -> None:
+        # host, name → (its latest processes, how many there were)
+        self._seen: OrderedDict[tuple[str, str], tuple[tuple[int, ...], int]] = OrderedDict()
+
+    def note(self, producer: Producer) -> int:
+        """It is there; returns how often it was started again."""
+        key = (producer.host, producer.name)
+        # Several: names need not be unique, and those who share one are no restarts of each other again and again.
+        pids, count = self._seen.pop(key, ((), 0))
+        if producer.pid not in pids:
+            pids, count = (*pids, producer.pid)[-8:], count + 1
+        self._seen[key] = pids, count
+        if len(self._seen) > _MOST_REMEMBERED:
+            self._seen.popitem(last=False)
+        return count - 1
+
+
+def _goals(sessions: Iterable[Session]) -> dict[str, dict[str, int | None]]:
+    """Of each stream: the successes that its producers work for, or how many indices they work through."""
+    successes: dict[str, int] = {}
+    ranges: dict[str, tuple[int, int]] = {}
+    for session in sessions:
+        goal, stream = session.goal, session.stream
+        if goal.successes is not None:
+            successes[stream] = max(successes.get(stream, 0), goal.successes)
+        elif goal.end is not None:
+            first, end = ranges.get(stream, (goal.start, goal.end))
+            ranges[stream] = min(first, goal.start), max(end, goal.end)
+    found = {name: {"goal_successes": None, "goal_episodes": end - first} for name, (first, end) in ranges.items()}
+    return {**found, **{name: {**_NO_GOAL, "goal_successes": count} for name, count in successes.items()}}
+
+
 class StatusBoard:
     """Gathers totals and turns them into a snapshot."""
 
@@ -45,6 +85,7 @@ class StatusBoard:
         self._started = time.monotonic()
         self.draining = False
         self._next = 0.0
+        self._restarts = _Restarts()
         self.latest: dict[str, Any] = {"ready": False, "problems": ["the sink starts"]}
         self.latest |= {"warnings": [], "streams": {}, "producers": []}
 
@@ -93,10 +134,7 @@ class StatusBoard:
         problems = [f"stream {name}: {totals.waits}" for name, totals in self.streams.items() if totals.waits]
         if self.draining:
             problems.append("draining: the sink is about to stop")
-        goals: dict[str, int] = {}
-        for session in delivery.sessions.values():
-            if session.goal.successes is not None:
-                goals[session.stream] = max(goals.get(session.stream, 0), session.goal.successes)
+        goals = _goals(delivery.sessions.values())
         self.latest = {
             "ready": not self.draining,
             "epoch": self._epoch,
@@ -111,7 +149,7 @@ class StatusBoard:
             "in_flight_bytes": delivery.credit.in_flight_bytes,
             "credit_bytes": delivery.credit.total_bytes,
             "streams": {
-                name: {**self._stream(totals, delivery.books.get(name)), "goal_successes": goals.get(name)}
+                name: {**self._stream(totals, delivery.books.get(name)), **goals.get(name, _NO_GOAL)}
                 for name, totals in self.streams.items()
             },
             "producers": [
@@ -124,6 +162,9 @@ class StatusBoard:
                     "episodes_under_way": sorted(session.episodes),
                     "silent_s": round(now - session.last_heard, 1),
                     "done": session.told_done,
+                    "credit_bytes": delivery.credit.unspent(session.number),
+                    "window_bytes": session.window,
+                    "restarts": self._restarts.note(session.producer),
                 }
                 for session in delivery.sessions.values()
             ],

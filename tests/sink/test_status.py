@@ -39,3 +39,22 @@ def test_a_large_snapshot_is_made_less_often_and_at_once_when_the_sink_drains(tm
     machine.tick(1000.0)  # all have been silent
     board.refresh(1000.0, machine)
     assert board.latest["producers"] == []
+
+
+def test_restarts_goals_and_credit_are_told(tmp_path: Path) -> None:
+    machine = SinkDelivery(DeliveryConfig(credit_bytes=8 << 20, max_producers=4), 1, 0.0)
+    machine.stream_opened(0.0, SPEC, IntervalSet(), IntervalSet())
+    board = StatusBoard(tmp_path, 1)
+    board.stream(SPEC.name)
+    for number, (pid, goal) in enumerate([(7, Goal(10, 30)), (7, Goal(20, 50)), (8, Goal(20, 50))]):
+        hello = Hello(session=number, protocol=PROTOCOL_VERSION, producer=Producer("p", "h", pid), spec=SPEC, goal=goal)
+        machine.receive(0.0, b"a" if number else b"b", hello)
+        board.refresh(1000.0 * number, machine)
+    for _ in range(3):
+        board.draining = not board.draining  # so that a snapshot is made
+        board.refresh(2000.0, machine)
+    assert [row["restarts"] for row in board.latest["producers"]] == [1, 1], "pid 7, then 8, under one name"
+    first = board.latest["producers"][0]
+    assert first["window_bytes"] == first["credit_bytes"] > 0
+    stream = board.latest["streams"][SPEC.name]
+    assert (stream["goal_successes"], stream["goal_episodes"]) == (None, 40)
