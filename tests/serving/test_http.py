@@ -50,3 +50,36 @@ def test_http_has_few_places_and_gives_them_back(port: int) -> None:
                 return False
 
     wait_until(answers, "there is a place again")
+
+
+def test_what_is_not_ours_is_handed_on_untouched(no_leaks: None) -> None:
+    del no_leaks
+    taken: list[socket.socket] = []
+
+    def take(connection: socket.socket) -> str | None:
+        if len(taken) == 1:
+            return "there was one already"
+        taken.append(connection.dup())
+        return None
+
+    server = HttpServer("127.0.0.1:0", CollectorRegistry(), lambda: ([], []))
+    server.hand_on(take)
+    place = ("127.0.0.1", int(server.address.rpartition(":")[2]))
+    request = b"GET /healthzz HTTP/1.1\r\n\r\n"
+    try:
+        with socket.create_connection(place, 5) as stream:
+            for piece in (request[:9], request[9:]):
+                stream.sendall(piece)
+            wait_until(lambda: taken, "handed on")
+            with taken[0] as other:
+                assert other.recv(100) == request
+                other.sendall(b"from elsewhere")
+            assert stream.recv(100) == b"from elsewhere"
+        for path, wanted in ((b"/healthz", b"200 OK"), (b"/metrics", b"200 OK"), (b"/", b"503 Service Unavailable")):
+            with socket.create_connection(place, 5) as stream:
+                stream.sendall(b"GET %s HTTP/1.0\r\n\r\n" % path)
+                answer = b"".join(iter(lambda: stream.recv(4096), b""))
+                assert wanted in answer
+        assert answer.endswith(b"there was one already\n")
+    finally:
+        server.close()
