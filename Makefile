@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # Clusters, hosts, whole collections and bounds of memory: these tests want the machine for themselves, after the others.
 ALONE := $(wildcard $(addprefix tests/,hosts monitoring page ray security slurm ssh strangers system systemd))
 
-.PHONY: setup demo test test-slurm slurm engines sshd check bench soak interop clean
+.PHONY: setup demo test test-slurm slurm engines sshd chromium check bench soak interop clean
 
 setup: $(STAMP)
 
@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml deploy/setup.sh
 demo: setup
 	$(BIN)/headrace demo
 
-test: setup build/prometheus slurm engines sshd
+test: setup build/prometheus slurm engines sshd chromium
 	status=0; \
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE:%=--ignore=%) || status=1; \
 	$(BIN)/python -m pytest $(ALONE) || status=1; \
@@ -42,6 +42,10 @@ engines:
 # Collections over a real ssh, on loopback: tests/ssh.
 sshd:
 	tests/ssh/install.sh
+
+# A browser for tests/page.
+chromium:
+	tests/page/install.sh
 
 check: setup
 	$(BIN)/ruff check .

@@ -78,7 +78,7 @@ class LocalCollection:
     def refresh(self) -> None:
         """Ask the sink for its status. Raises ProgramError if a program has ended badly.
 
-        status["programs"]: what server and trainers said last.
+        status["programs"]: what server and trainers said last. status["page"]: where a browser can look, or nothing.
         """
         assert self._sink is not None
         if not self._sink.running:
@@ -94,6 +94,7 @@ class LocalCollection:
                 self.status = json.load(answer)
         except OSError as error:
             self.status["problems"] = [f"the sink does not answer on {self._http}: {error}"]
+        self.status["page"] = f"http://{self._http}/" if self.topology.sink.flags.get("page", True) else ""
         self.status["programs"] = [{"name": each.name, "says": each.last_line()} for each in self.learning]
 
     @property

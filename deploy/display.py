@@ -37,6 +37,8 @@ class CollectionDisplay:
         if self._live:
             self._live.update(_draw(status, note, time.monotonic() - self._began))
         elif time.monotonic() >= self._next_line or note:
+            if self._next_line == self._began and status.get("page"):
+                self._console.print(Text(f"in a browser: {status['page']}"), soft_wrap=True)
             self._next_line = time.monotonic() + _PLAIN_INTERVAL_S
             for line in _lines(status, note, time.monotonic() - self._began):
                 self._console.print(Text(line), soft_wrap=True)
@@ -47,7 +49,8 @@ def _draw(status: dict[str, Any], note: str, seconds: float) -> Group:
     problems = [Text(problem, "red") for problem in status["problems"]]
     problems += [Text(warning, "yellow") for warning in status["warnings"]]
     ending = [Text(note, "yellow")] if note else []
-    title = Text(f"collecting for {seconds:.0f} s", "bold")
+    where = f", in a browser at {status['page']}" if status.get("page") else ""
+    title = Text.assemble((f"collecting for {seconds:.0f} s", "bold"), where)
     streams, producers = streams_table(status), producers_table(status)
     return Group(title, streams, Text(), producers, *programs, *problems, *ending)
 

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "mirror": ("sink.mirror:main", "a copy of a dataset that grows with it, for another machine", "sink"),
     "export": ("sink.export.__main__:main", "a dataset in another format: ACT, LeRobot, robomimic, video, …", "sink"),
     "top": ("deploy.top:main", "watch running sinks and inference servers in a terminal", "sink"),
+    "page": ("sink.page.__main__:main", "watch a collection and look through its episodes in a browser", "page"),
     "sheet": ("deploy.contact_sheet:main", "one picture with key frames of several episodes", "sink"),
     "demo": ("deploy.demo:main", "the main job, end to end, with a reader that follows it live", "all"),
     "train": ("trainer.train:main", "train a policy or a planner's model, also while the data grows", "trainer"),

@@ -12,7 +12,7 @@ from deploy.check import Check, judge
 DISTRIBUTION = "headrace"
 MIN_PYTHON = (3, 11)
 # Extras whose packages are looked at; the others are for developers.
-EXTRAS = ("", "sink", "producers", "inference", "trainer")
+EXTRAS = ("", "sink", "page", "producers", "inference", "trainer")
 MUJOCO_LIMIT = "3.10"
 
 _REQUIREMENT = re.compile(

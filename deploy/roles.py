@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from deploy.topology import Flags, InferenceSettings, Producers, Resources, SinkSettings, Topology, Trainer
+from protocol.endpoint import is_loopback
 
 Kind = Literal["sink", "inference", "trainer", "producers"]
 SINK, INFERENCE = "sink", "inference"
@@ -74,7 +75,7 @@ def roles_of(topology: Topology, logs: Path) -> list[Role]:
 
     logs: trainers keep their checkpoints there.
     """
-    found = [_sink(topology.sink, topology.keys)]
+    found = [_sink(topology.sink, topology.keys, _shown_on_the_page(topology, logs))]
     if topology.inference is not None:
         found.append(_inference(topology.inference, topology))
         found += [_trainer(each, topology, logs) for each in topology.trainers]
@@ -82,10 +83,20 @@ def roles_of(topology: Topology, logs: Path) -> list[Role]:
     return found + [_producers(*pair, topology) for pair in zip(names, topology.producers, strict=True)]
 
 
-def _sink(sink: SinkSettings, keys: str | None) -> Role:
+def _shown_on_the_page(topology: Topology, logs: Path) -> list[str]:
+    """Flags of the sink for what its page shows besides the dataset: trainers, a server at a fixed port beside it."""
+    words = ["--trainer", *(str(logs / f"train-{trainer.what}") for trainer in topology.trainers)]
+    words = words if topology.trainers else []
+    http = topology.inference.flags.get("http") if topology.inference is not None else None
+    beside = isinstance(http, str) and http != "None" and not http.endswith(":0") and is_loopback(f"tcp://{http}")
+    return words + (["--inference-http", str(http)] if beside else [])
+
+
+def _sink(sink: SinkSettings, keys: str | None, page: Sequence[str]) -> Role:
     words = ["sink", "--data", sink.data, "--bind", sink.bind, "--http", sink.http]
     words += ["--memory-mib", str(sink.memory_mib), "--shard-mib", str(sink.shard_mib)]
     words += ["--keys", keys] if keys is not None else []
+    words += page if "page" not in sink.flags or sink.flags["page"] else []
     resources = _with_cpus(sink.resources, _SINK_CPUS)
     return Role(SINK, "sink", (*words, *_flag_words(sink.flags)), resources, announces=SINK)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import tyro
 
+from protocol.endpoint import parse_address
 from protocol.errors import ConfigurationError, HeadraceError
 from protocol.sink_delivery import DeliveryConfig
 from serving.announce import announce_of
@@ -19,6 +20,8 @@ from serving.connections import ConnectionLimits
 from serving.open_files import allow_files
 from sink.daemon import Sink, SinkConfig
 from sink.disk import Disk
+from sink.page.process import PageSettings
+from sink.page.token import read_token
 from sink.resources import files_needed, plan_memory
 
 log = logging.getLogger("headrace.sink")
@@ -41,9 +44,18 @@ class SinkFlags:
     """Host that is announced, if it is not the one of --bind. For tcp://0.0.0.0:PORT the default is this machine's full
     name, or where other machines cannot know that name, its address."""
     http: str | None = "127.0.0.1:9464"
-    """HOST:PORT of /metrics, /healthz and /status; None for no HTTP."""
+    """HOST:PORT of /metrics, /healthz and /status, and of the page for a browser; None for no HTTP."""
     http_without_keys: bool = False
     """Other machines may reach --http, which has no keys: for networks where something else says who comes."""
+    page: bool = True
+    """Show the collection in a browser at --http. Its process is started when somebody first looks."""
+    http_token: Path | None = None
+    """File with a token of at least 16 characters, readable by its owner only; who types it in on the page may flag and
+    discard episodes. Without it nobody can change anything there."""
+    inference_http: tuple[str, ...] = ()
+    """HOST:PORT of the --http of inference servers, for the page."""
+    trainer: tuple[Path, ...] = ()
+    """Folders of training runs (their --out), for the page."""
     memory_mib: int = 256
     """Bound of this process' own memory [MiB]; payload may take what the program and its connections leave."""
     max_producers: int = 64
@@ -136,7 +148,16 @@ def _config(flags: SinkFlags) -> SinkConfig:
         quota,
         announce_of(flags.announce, flags.advertise),
         flags.http_without_keys,
+        page=_page(flags),
     )
+
+
+def _page(flags: SinkFlags) -> PageSettings | None:
+    if flags.http_token is not None:
+        read_token(flags.http_token)  # whether it is one: the page reads it later
+    for address in flags.inference_http:
+        parse_address(address)
+    return PageSettings(flags.http_token, flags.inference_http, flags.trainer) if flags.page else None
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ from sink.dataset import dataset_uuid, streams_on_disk
 from sink.disk import Disk
 from sink.lock import DirectoryLock
 from sink.metrics import Metrics
+from sink.page.process import PageProcess, PageSettings
 from sink.quota import Quota
 from sink.reports import (
     CommitDone,
@@ -80,6 +81,7 @@ class SinkConfig:
     connections: how many, and what they may keep in memory that the sink has not taken.
     quota_bytes: disk that the directory may take; None: all that is free.
     announce: a file that tells clients where the sink is, or None. http_without_keys: let other machines reach `http`.
+    page: who else the page in a browser looks at, below the same address as http; None for no page.
     """
 
     data: Path
@@ -92,6 +94,7 @@ class SinkConfig:
     quota_bytes: int | None = None
     announce: Announce | None = None
     http_without_keys: bool = False
+    page: PageSettings | None = None
 
 
 class Sink:
@@ -140,6 +143,10 @@ class Sink:
                 http = HttpServer(config.http, self.metrics.registry, self.board.health, lambda: self.board.latest)
                 undo.callback(http.close)
                 self.http_address = http.address
+                if config.page is not None:
+                    page = PageProcess(config.page.handed(config.data, http.address))
+                    undo.callback(page.close)
+                    http.hand_on(page.take)
             self._undo = undo.pop_all()
 
     def stop(self) -> None:

@@ -42,6 +42,8 @@ def test_the_example_is_a_topology_and_its_words_are_commands() -> None:
 def test_the_flywheel_example_has_commands_for_all_its_programs(tmp_path: Path) -> None:
     found = roles(read_topology(FLYWHEEL), tmp_path)
     assert list(found) == ["sink", "inference", "train-object", "train-goal", "producers-0", "producers-1"]
+    shown = ["--trainer", str(tmp_path / "train-object"), str(tmp_path / "train-goal")]
+    assert found["sink"].words({})[-5:] == [*shown, "--inference-http", "127.0.0.1:9465"], "for the page"
     served = found["inference"]
     assert served.words({})[-2:] == ["--threads", "1"]
     assert served.prepare is not None
@@ -82,6 +84,7 @@ def test_a_switch_is_written_as_a_switch(tmp_path: Path) -> None:
     words = roles(read(tmp_path, f'[sink]\ndata = "d"\n[[producers]]\nsimulator = "robosuite"\n{flags}\n'))
     assert "--keep-failures" in words["producers-0"].words({"sink": "e"})
     assert "--no-plain" in words["producers-0"].words({"sink": "e"})
+    assert "--trainer" not in words["sink"].words({})
 
 
 FULL = """
