@@ -18,6 +18,7 @@ BENCHES: dict[str, tuple[str, str]] = {
     "infer": ("deploy.bench.infer.main:main", "the inference server against its model alone and other servers"),
     "read": ("deploy.bench.read.main:main", "LiveDataset against decoding and other loaders, refresh, growing data"),
     "export": ("deploy.bench.export.main:main", "the ACT export against the disk, the LeRobot export against LeRobot"),
+    "page": ("deploy.bench.page:main", "what it costs the ingest that somebody looks at the page in a browser"),
     "policy": ("producers.robosuite.policy_bench:main", "success and length of scripted episodes, by task"),
 }
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy import key_files
+from deploy.bench.browser import browser_at
 from deploy.bench.sink.children import Child, children
 from deploy.processes import ProgramError, start_sink
 
@@ -48,8 +49,11 @@ class IngestBench:
             found = started[0].result()
         return float(found["bytes"] / found["seconds"] / 1e6)
 
-    def sink(self, secured: bool = False, followed: bool = False) -> float:
-        """Through the sink: checks, checksums, commits and acknowledgements on. From the start to the last ack."""
+    def sink(self, secured: bool = False, followed: bool = False, watched: bool = False) -> float:
+        """Through the sink: checks, checksums, commits and acknowledgements on. From the start to the last ack.
+
+        followed: by a reader. watched: by a browser on the sink's page.
+        """
         data, logs = self._root / "data", self._root / "logs"
         data.mkdir()
         words, key = list(SINK_WORDS), []
@@ -57,13 +61,15 @@ class IngestBench:
             keys, client = self._keys()
             words += ["--keys", str(keys)]
             key = ["--key", str(client)]
-        sink, endpoint, _ = start_sink(data, logs, words)
+        sink, endpoint, http = start_sink(data, logs, words)
         with ExitStack() as undo:
             undo.callback(shutil.rmtree, data)
             undo.callback(sink.stop)
             started = undo.enter_context(children())
             if followed:
                 started.append(Child("deploy.bench.sink.tail", ["--data", str(data)], self._root / "tail.log"))
+            if watched:
+                undo.enter_context(browser_at(f"http://{http}/", self._root / "browser"))
             share = self._plan.episodes // PRODUCERS
             words = ["--sink", endpoint, "--frames", str(self._plan.frames), "--wait", str(self._go), *key]
             words += ["--episodes", str(share), "--steps", str(self._plan.steps)]
