@@ -10,6 +10,7 @@ of one episode hold the same and are not the same bytes.
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import rerun
 
 from sink.export.act import chosen_cameras
 from sink.export.columns import chosen_columns
@@ -41,8 +41,9 @@ class Rerun:
     """Which columns; all if not given."""
 
     def check(self, plan: Plan) -> None:
-        """Raise ConfigurationError if the stream has no such camera or column."""
+        """Raise ConfigurationError if the stream has no such camera or column, ModuleNotFoundError without Rerun."""
         self.begin(plan, Path())
+        _library()
 
     def begin(self, plan: Plan, folder: Path) -> RerunWriter:
         """Nothing is shared by the episodes."""
@@ -63,7 +64,9 @@ class RerunWriter:
         spec = episode.spec
         with whole_file(self.folder / f"{name}.rrd") as path:
             # Position and index say which one it is in a viewer that has several open.
-            recording = rerun.RecordingStream(_application(spec.name), recording_id=f"{name}-index-{episode.index}")
+            recording = _library().RecordingStream(
+                _application(spec.name), recording_id=f"{name}-index-{episode.index}"
+            )
             recording.save(path)
             _describe(recording, episode)
             for camera in self.cameras:
@@ -71,7 +74,7 @@ class RerunWriter:
             for column in self.columns:
                 values = episode.column(column).reshape(episode.steps, -1).astype(np.float64)
                 times = _times(range(episode.steps), spec.rate_hz)
-                recording.send_columns(column, times, rerun.Scalars.columns(scalars=values))
+                recording.send_columns(column, times, _library().Scalars.columns(scalars=values))
             recording.flush()
             recording.disconnect()
         return Written((f"{name}.rrd",), episode.steps * len(self.cameras))
@@ -95,7 +98,7 @@ def _describe(recording: Any, episode: Episode) -> None:
         "attributes": episode.attributes,
     }
     text = json.dumps(about, indent=2)
-    recording.log("attributes", rerun.TextDocument(text, media_type="text/plain"), static=True)
+    recording.log("attributes", _library().TextDocument(text, media_type="text/plain"), static=True)
     recording.send_recording_name(f"{episode.spec.name} {episode.index}, {episode.entry.outcome}")
 
 
@@ -103,12 +106,17 @@ def _send_images(recording: Any, episode: Episode, camera: str) -> None:
     for first in range(0, episode.steps, _STEPS_A_CHUNK):
         steps = range(first, min(first + _STEPS_A_CHUNK, episode.steps))
         frames = [episode.jpeg(camera, step) for step in steps]
-        columns = rerun.EncodedImage.columns(blob=frames, media_type=[_JPEG] * len(frames))
+        columns = _library().EncodedImage.columns(blob=frames, media_type=[_JPEG] * len(frames))
         recording.send_columns(f"cameras/{camera}", _times(steps, episode.spec.rate_hz), columns)
 
 
 def _times(steps: Sequence[int], rate_hz: float) -> list[Any]:
     return [
-        rerun.TimeColumn("step", sequence=steps),
-        rerun.TimeColumn("time", duration=[step / rate_hz for step in steps]),
+        _library().TimeColumn("step", sequence=steps),
+        _library().TimeColumn("time", duration=[step / rate_hz for step in steps]),
     ]
+
+
+def _library() -> Any:
+    """Imported when it is used: flags and help need no Rerun, which has an environment of its own."""
+    return importlib.import_module("rerun")

@@ -176,6 +176,7 @@ def no_room(*_: object) -> None:
     ("words", "said"),
     [
         (("--state", "joints"), "no column 'joints'; it has: action"),
+        (("--codec", "h264", "--crf", "52"), "h264 takes 0 to 51"),
         (("--cameras", "side"), "no camera 'side'; it has: front, wrist"),
         (("--split", "train=0.5", "valid=0.5"), "make an export of each, with --split and --only"),
     ],

@@ -32,7 +32,7 @@ class ExportBenchFlags:
     """Measure these parts only: act, lerobot."""
     lerobot_python: Path | None = None
     """The Python of an environment that has lerobot 0.4, e.g. build/interop/lerobot/bin/python after `make interop`."""
-    codec: Literal["av1", "h264"] = "h264"
+    codec: Literal["av1", "h264"] = "av1"
     """Of the video."""
     rounds: int = 3
     """Measurements; the figure is the median of their ratios."""

@@ -14,6 +14,7 @@ from sink.export.lerobot.writer import LeRobotWriter
 from sink.export.plan import Plan
 
 _QPOS = "observations/qpos"
+_WORST_CRF = {"av1": 63, "h264": 51}
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class LeRobot:
         if spec.rate_hz != int(spec.rate_hz):
             raise ConfigurationError(
                 f"stream {spec.name!r} has {spec.rate_hz:g} steps a second; LeRobot takes whole numbers only"
+            )
+        worst = _WORST_CRF[self.codec]
+        if not 0 <= self.crf <= worst or self.keyframe_every < 1:
+            raise ConfigurationError(
+                f"--crf {self.crf}, --keyframe-every {self.keyframe_every}: {self.codec} takes 0 to {worst}, at least 1"
             )
         if plan.splits:
             raise ConfigurationError("a LeRobotDataset has one split; make an export of each, with --split and --only")

@@ -20,7 +20,8 @@ class Limits:
     """The sizes that LeRobot keeps its files below, in MiB, unless an episode alone is larger; files of a folder.
 
     video_s: the longest that a video may be, unless an episode alone is longer. LeRobot looks for a frame by its time
-    in 32 bits, and from 1024 s on these are coarser than what it tolerates (1e-4 s).
+    in 32 bits, and from 1024 s on these are coarser than what it tolerates (1e-4 s): of episodes that last minutes
+    it then fails to find some frames in a hundred.
     """
 
     data_mb: float = 100

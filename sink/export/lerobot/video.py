@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -54,7 +55,7 @@ def encode(jpegs: Iterable[bytes], camera: Camera, path: Path, encoding: Encodin
     os.environ.setdefault(*_QUIET)
     decoder = av.CodecContext.create("mjpeg", "r")
     decoder.thread_count = 1
-    with av.open(str(path), "w", format="mp4") as output:
+    with _plain_errors(path), av.open(str(path), "w", format="mp4") as output:
         stream = _begin(output, camera, encoding)
         for number, data in enumerate(jpegs):
             frame = _decode(decoder, data, camera, number)
@@ -81,7 +82,7 @@ def try_encoder(camera: Camera, encoding: Encoding) -> None:
 
 def join(parts: Sequence[Path], steps: Sequence[int], rate: int, path: Path) -> None:
     """One mp4 of several, packet by packet; part k begins at the sum of the steps before, divided by rate."""
-    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as output:
+    with _plain_errors(path), av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as output:
         stream: Any = None
         begin = 0
         for part, count in zip(parts, steps, strict=True):
@@ -116,6 +117,15 @@ def describe(path: Path, rate: int) -> dict[str, Any]:
             "video.channels": 3,
             "has_audio": False,
         }
+
+
+@contextmanager
+def _plain_errors(path: Path) -> Iterator[None]:
+    """FFmpeg's errors as those of the system: a worker can send them, and `headrace export` explains them."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise OSError(error.errno, f"{error.strerror}, while {path.name} was written") from error
 
 
 def _begin(output: Any, camera: Camera, encoding: Encoding) -> Any:
