@@ -6,7 +6,6 @@ among them.
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -203,7 +202,7 @@ class _Sheet:
 
 def _frame(episode: EpisodeView, camera: str, step: int, size: tuple[int, int]) -> Image.Image:
     """One frame, as large as the tile: reduced smoothly, or enlarged with its pixels visible."""
-    image = Image.open(io.BytesIO(episode.frame(camera, step))).convert("RGB")
+    image = Image.fromarray(episode.image(camera, step))
     if image.width > size[0]:
         return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     return image.resize(size, Image.Resampling.NEAREST if size[0] >= 3 * image.width else Image.Resampling.BICUBIC)

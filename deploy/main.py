@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "inspect": ("sink.inspect:main", "list streams, episodes and sizes of a dataset", "sink"),
     "verify": ("sink.verify:main", "check every checksum and the exactly-once rule", "sink"),
     "flag": ("sink.flag:main", "discard or flag episodes with a reason, take it back, list it", "sink"),
+    "pack": ("sink.pack.__main__:main", "full shards with video in place of JPEG, several times smaller", "pack"),
     "mirror": ("sink.mirror:main", "a copy of a dataset that grows with it, for another machine", "sink"),
     "export": ("sink.export.__main__:main", "a dataset in another format: ACT, LeRobot, robomimic, video, …", "sink"),
     "top": ("deploy.top:main", "watch running sinks and inference servers in a terminal", "sink"),

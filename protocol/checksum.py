@@ -51,17 +51,17 @@ def rows_checksum(rows: Buffer) -> int:
     return xxhash.xxh3_64_intdigest(rows)
 
 
-def metadata_checksum(
-    spec: bytes, dataset_uuid: bytes, numbers: Sequence[int], places: Iterable[tuple[int, int]]
-) -> int:
+def metadata_checksum(spec: bytes, names: bytes, numbers: Sequence[int], places: Iterable[tuple[int, int]]) -> int:
     """Of what HDF5 stores about a shard without a checksum of its own: XXH3-64 over, in this order,
 
-    1. the attributes stream_spec and dataset_uuid, as stored;
+    1. the attributes stream_spec, dataset_uuid and, of a packed shard, packing, as stored;
     2. the attributes format_version, shard, step_capacity, created_ns, int64 little-endian each: `numbers`;
     3. for each dataset in the order of `layout.dataset_names`: its offset in the file and its number of rows, as 2.
+
+    spec: stream_spec; names: the attributes after it.
     """
     digest = xxhash.xxh3_64(spec)
-    digest.update(dataset_uuid)
+    digest.update(names)
     digest.update(np.array([*numbers, *(number for place in places for number in place)], "<i8").tobytes())
     return digest.intdigest()
 

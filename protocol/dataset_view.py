@@ -42,6 +42,7 @@ class DatasetView:
         self._seen: dict[Path, int] = {}
         self._growing: dict[Path, ShardView] = {}
         self._flags: dict[str, FlagLog] = {}
+        self._packed: dict[Path, int] = {}  # path → inode of the packed shard that took the place of the open one
         self._watch = FolderWatch(self.root, ".h5")
         try:
             self._find_shards()
@@ -128,7 +129,9 @@ class DatasetView:
         for path, shard in list(self.shards.items()):
             if shard.is_at_its_path():
                 continue
-            if shard.refresh() or len(shard):
+            if (shard.refresh() or len(shard)) and self._was_packed(path, shard):
+                continue
+            if len(shard):
                 raise DatasetError(f"{path} was removed or replaced, with {len(shard)} committed episodes; put it back")
             self.shards.pop(path).close()
             self._growing.pop(path, None)
@@ -138,3 +141,11 @@ class DatasetView:
                     self.shards[path] = self._growing[path] = ShardView(path)
         order = {path: self.shards[path] for path in sorted(self.shards)}
         self.shards, self._growing = order, {path: shard for path, shard in order.items() if path in self._growing}
+
+    def _was_packed(self, path: Path, shard: ShardView) -> bool:
+        """`headrace pack --replace` was here: the shard that is open has the same episodes, so it stays."""
+        inode = path.stat().st_ino if path.exists() else None
+        if inode is None or (self._packed.get(path) != inode and not shard.is_packed_at_its_path()):
+            return False
+        self._packed[path] = inode
+        return True

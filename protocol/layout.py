@@ -2,7 +2,7 @@
 
     000003.h5                                    B bytes, S steps, E episodes, D documents: capacities
       attrs                  format_version, stream_spec (JSON), step_capacity, shard, dataset_uuid, created_ns,
-                             metadata_checksum
+                             metadata_checksum; of a packed shard (format_version 2) also packing (JSON)
       blob                   uint8[B]            JPEG frames, attribute documents and shared documents, back to back
       steps/<column>         dtype[S, *shape]    one row per step, e.g. steps/action, steps/observations/qpos
       steps/images/<camera>  FRAME[S]            where the step's frame lies in blob
@@ -27,11 +27,13 @@ from numpy.typing import NDArray
 
 from protocol.checksum import metadata_checksum, row_checksum, rows_checksum
 from protocol.errors import CorruptionError, DatasetError, HeadraceError, SpecError
+from protocol.packing import Packing
 from protocol.spec import StreamSpec
 
 Rows = NDArray[np.void]
 
 FORMAT_VERSION = 1
+PACKED_VERSION = 2
 SHARD_NAME = "{:06d}.h5"
 SHARD_PATTERN = r"(\d{6,})\.h5"
 # Rows of a table that are read at once.
@@ -89,7 +91,10 @@ class Capacity:
 
 @dataclass(frozen=True)
 class ShardLayout:
-    """Where everything lies in one shard file. `offsets`: dataset name → byte offset in the file."""
+    """Where everything lies in one shard file. `offsets`: dataset name → byte offset in the file.
+
+    packing: how frames are stored; None: as JPEG.
+    """
 
     path: Path
     number: int
@@ -97,6 +102,7 @@ class ShardLayout:
     capacity: Capacity
     dataset_uuid: str
     offsets: dict[str, int]
+    packing: Packing | None = None
 
     @classmethod
     def read(cls, path: Path) -> ShardLayout:
@@ -104,8 +110,9 @@ class ShardLayout:
         try:
             with h5py.File(path, "r", locking=False) as file:
                 version = int(file.attrs.get("format_version", 0))
-                if version != FORMAT_VERSION:
-                    raise DatasetError(f"{path}: format version {version}; this release reads {FORMAT_VERSION}")
+                if version not in (FORMAT_VERSION, PACKED_VERSION):
+                    readable = f"{FORMAT_VERSION} and {PACKED_VERSION}"
+                    raise DatasetError(f"{path}: format version {version}; this release reads {readable}")
                 layout = cls._read(path, file)
                 same = int(file.attrs["metadata_checksum"]) == stored_metadata_checksum(file, layout.spec)
         except (FileNotFoundError, HeadraceError) as error:
@@ -139,7 +146,14 @@ class ShardLayout:
                 raise CorruptionError(f"{path}: {what}; restore the file from a copy")
         uuid = bytes(file.attrs["dataset_uuid"]).decode()
         offsets = {name: int(dataset.get_offset()) for name, dataset in found.items()}
-        return cls(path, int(file.attrs["shard"]), spec, capacity, uuid, offsets)
+        packed = stored_packing(file)
+        packing = Packing.from_json(packed) if packed else None
+        return cls(path, int(file.attrs["shard"]), spec, capacity, uuid, offsets, packing)
+
+
+def stored_packing(file: h5py.File) -> bytes:
+    """The attribute `packing` of an open shard; nothing if its version has none."""
+    return bytes(file.attrs["packing"]) if int(file.attrs["format_version"]) == PACKED_VERSION else b""
 
 
 def stored_metadata_checksum(file: h5py.File, spec: StreamSpec) -> int:
@@ -148,7 +162,7 @@ def stored_metadata_checksum(file: h5py.File, spec: StreamSpec) -> int:
     datasets = [file[name].id for name in dataset_names(spec)]
     return metadata_checksum(
         bytes(attributes["stream_spec"]),
-        bytes(attributes["dataset_uuid"]),
+        bytes(attributes["dataset_uuid"]) + stored_packing(file),
         [int(attributes[name]) for name in ("format_version", "shard", "step_capacity", "created_ns")],
         [(dataset.get_offset(), dataset.shape[0]) for dataset in datasets],
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from protocol.checksum import episode_checksum, frame_checksum
 from protocol.errors import CorruptionError, DatasetError
+from protocol.jpeg import decode
 from protocol.layout import (
     EPISODE,
     SEAL,
@@ -30,7 +32,9 @@ from protocol.layout import (
     read_sealed_rows,
 )
 from protocol.messages import Outcome
+from protocol.packing import Packing
 from protocol.spec import StreamSpec
+from protocol.video import VideoDecoder
 
 # What lies where nothing was written yet.
 _NO_ROW, _NO_SEAL = bytes(EPISODE.itemsize), bytes(SEAL.itemsize)
@@ -47,6 +51,7 @@ class ShardView:
         self._row_bytes = {name: dtype.itemsize * prod(shape[1:]) for name, (dtype, shape) in self._types.items()}
         self.cameras = {camera.name: camera for camera in self.spec.cameras}
         self._sealed = False
+        self._decoder: VideoDecoder | None = None
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.rows = self._committed_rows()
 
@@ -68,6 +73,18 @@ class ShardView:
         return self.layout.spec
 
     @property
+    def packing(self) -> Packing | None:
+        """How the frames of a packed shard are stored; None: they are JPEG."""
+        return self.layout.packing
+
+    @property
+    def decoder(self) -> VideoDecoder:
+        """For the frames of a packed shard. Raises DatasetError if PyAV is not installed."""
+        if self._decoder is None:
+            self._decoder = VideoDecoder()
+        return self._decoder
+
+    @property
     def sealed(self) -> bool:
         """The shard is full and never changes again."""
         if not self._sealed and os.pread(self._fd, SEAL.itemsize, self.layout.offsets["seal"]) != _NO_SEAL:
@@ -83,6 +100,21 @@ class ShardView:
         """The path still names the file that is open here."""
         try:
             return os.path.samestat(os.fstat(self._fd), os.stat(self.layout.path))
+        except FileNotFoundError:
+            return False
+
+    def is_same_as(self, other: ShardView) -> bool:
+        """Both are the same shard of the same dataset, with the same episodes in the same rows, packed or not."""
+        mine, theirs = self.layout, other.layout
+        fields = ["index", "outcome", "steps", "first_step", "committed_ns"]
+        same = (mine.dataset_uuid, mine.number, mine.spec) == (theirs.dataset_uuid, theirs.number, theirs.spec)
+        return same and np.array_equal(self.rows[fields], other.rows[fields])
+
+    def is_packed_at_its_path(self) -> bool:
+        """The path names a packed copy of this shard by now. What is open here stays readable."""
+        try:
+            with ShardView(self.layout.path) as there:
+                return there.packing is not None and self.is_same_as(there)
         except FileNotFoundError:
             return False
 
@@ -139,6 +171,19 @@ class ShardView:
         return data
 
 
+def packet_reader(shard: ShardView, table: NDArray[Any]) -> Callable[[int], bytes]:
+    """Reads the packets of a group, FRAME[n], by their number, and raises CorruptionError if they are not whole."""
+
+    def read(number: int) -> bytes:
+        place = table[number]
+        data = shard.blob(int(place["offset"]), int(place["size"]))
+        if frame_checksum(data) != int(place["checksum"]):
+            raise CorruptionError("the frame differs from its checksum")
+        return data
+
+    return read
+
+
 class EpisodeView:
     """One committed episode of a shard."""
 
@@ -181,9 +226,22 @@ class EpisodeView:
         return self.shard.steps(f"steps/images/{camera}", int(self.row["first_step"]), self.steps)
 
     def frame(self, camera: str, step: int) -> bytes:
-        """The JPEG bytes of one step."""
+        """The JPEG bytes of one step. Raises DatasetError if the shard is packed, for then there are none."""
+        if self.shard.packing is not None:
+            raise DatasetError(f"{self.shard.layout.path} is packed: it has video and no JPEG; ask for image() instead")
         place = self.shard.steps(f"steps/images/{camera}", int(self.row["first_step"]) + step, 1)[0]
         return self.shard.blob(int(place["offset"]), int(place["size"]))
+
+    def image(self, camera: str, step: int) -> NDArray[np.uint8]:
+        """uint8[H, W, 3], upright RGB: the frame of one step, packed or not. One step after the other is fast."""
+        packing = self.shard.packing
+        if packing is None:
+            return decode(self.frame(camera, step))
+        first, count = packing.group(step, self.steps)
+        table = self.shard.steps(f"steps/images/{camera}", int(self.row["first_step"]) + first, count)
+        read = packet_reader(self.shard, table)
+        key = int(table["offset"][0])
+        return self.shard.decoder.image(key, count, step - first, read, self.shard.cameras[camera])
 
     def check(self) -> None:
         """Read everything and compare the checksums. Raises CorruptionError that names the place."""

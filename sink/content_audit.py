@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from protocol.messages import Outcome
 from sink.fault import Fault
-from sink.row_audit import FrameTable, frame_fault
+from sink.row_audit import FrameTable, frame_fault, locate
 from sink.shard_audit import ShardAudit, UnreadableError
 
 PIECE_BYTES = 8 << 20
@@ -27,6 +27,8 @@ ROWS_A_TASK = 64
 
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # ITU T.81, table B.1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_START_CODE = b"\0\0\1"  # ITU H.264, annex B
+_KEY_FRAME = {5, 7, 8}
 OnBytes = Callable[[int], object]
 
 
@@ -41,6 +43,15 @@ def jpeg_size(data: memoryview) -> tuple[int, int] | None:
             return data[at + 5] << 8 | data[at + 6], data[at + 7] << 8 | data[at + 8]
         at += 1 if marker == 0xFF else 2 + (data[at + 2] << 8 | data[at + 3])
     return None
+
+
+def video_kinds(data: bytes) -> set[int]:
+    """The types of the NAL units of an H.264 packet: 1 frame, 5 key frame, 7 and 8 what a decoder begins with."""
+    kinds, at = set(), data.find(_START_CODE)
+    while 0 <= at < len(data) - len(_START_CODE):
+        kinds.add(data[at + len(_START_CODE)] & 31)
+        at = data.find(_START_CODE, at + 1)
+    return kinds
 
 
 class ContentAudit:
@@ -103,12 +114,22 @@ class ContentAudit:
         return faults
 
     def _picture_fault(self, frame: int, picture: memoryview) -> str:
+        if self._shard.packing is not None:
+            return self._packet_fault(frame, self._shard.packing.gop, picture)
         size = jpeg_size(picture)
         camera = self._shard.spec.cameras[self._table.cameras[frame]]
         if size is None or bytes(picture[-2:]) != b"\xff\xd9":
             return f"expected a whole JPEG, found {len(picture)} bytes that are none"
         if size != (camera.height, camera.width):
             return f"expected a JPEG of {camera.height}×{camera.width} pixels, found {size[0]}×{size[1]}"
+        return ""
+
+    def _packet_fault(self, frame: int, gop: int, packet: memoryview) -> str:
+        kinds, step = video_kinds(bytes(packet)), locate(self._shard, self._table, frame)[2]
+        if step % gop == 0 and not kinds >= _KEY_FRAME:
+            return f"expected a key frame of H.264 with all that a decoder needs, found NAL units {sorted(kinds)}"
+        if step % gop and (1 not in kinds or 5 in kinds):
+            return f"expected a frame of H.264 that is no key frame, found NAL units {sorted(kinds)}"
         return ""
 
     # --- documents and episodes -------------------------------------------------------------------------------

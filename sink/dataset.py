@@ -8,12 +8,14 @@ import uuid
 from pathlib import Path
 
 from protocol.dataset_view import shard_paths
-from protocol.errors import DatasetError
+from protocol.errors import ConfigurationError, DatasetError
 from protocol.layout import FORMAT_VERSION, ShardLayout
 from protocol.spec import StreamSpec
 from sink.disk import Disk
 
 IDENTITY_NAME = "dataset.json"
+# What is in a directory that becomes a dataset, before it is one.
+NOT_YET = {"sink.lock", "dataset.draft"}
 
 
 def dataset_uuid(root: Path, disk: Disk | None = None) -> str:
@@ -63,3 +65,28 @@ def streams_on_disk(root: Path) -> list[StreamSpec]:
         if folder != root / spec.name:
             raise DatasetError(f"{folder} holds shards of stream {spec.name!r}; expected them in {root / spec.name}")
     return [specs[folder] for folder in sorted(specs)]
+
+
+def check_copy(source: Path, copy: Path, noun: str) -> str:
+    """The uuid of the source, if `copy` may be its copy; noun: what that is. Raises DatasetError."""
+    here, there = copy.resolve(), source.resolve()
+    if here == there or here in there.parents or there in here.parents:
+        raise ConfigurationError(f"{copy} and {source} lie in each other; a {noun} needs a directory of its own")
+    uuid = stored_uuid(source)
+    if uuid is None:
+        found = f"found none in {source}" if source.is_dir() else f"{source} is no directory"
+        raise DatasetError(
+            f"expected {IDENTITY_NAME} and shards like STREAM/000000.h5, {found}; give the directory that "
+            "`headrace sink --data` was given"
+        )
+    if copy.exists() and not copy.is_dir():
+        raise DatasetError(f"{copy} is no directory; a {noun} is made in a new or empty one")
+    known = stored_uuid(copy)
+    if known is not None and known != uuid:
+        raise DatasetError(f"{copy} is dataset {known}, and {source} is {uuid}; choose another directory")
+    others = sorted({path.name for path in copy.iterdir()} - NOT_YET) if copy.exists() else []
+    if known is None and others:
+        raise DatasetError(
+            f"{copy} is no dataset and not empty: it has {', '.join(others[:5])}; choose another directory"
+        )
+    return uuid

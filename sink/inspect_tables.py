@@ -85,18 +85,21 @@ def _add_times(table: Table, summary: StreamSummary) -> None:
 def _add_shards(table: Table, summary: StreamSummary) -> None:
     disk = sum(shard.disk_bytes for shard in summary.shards)
     sealed = sum(shard.sealed for shard in summary.shards)
-    table.add_row("shards", f"{len(summary.shards)}, {sealed} of them sealed, {megabytes(disk)} reserved on disk")
+    packed = sum(shard.packing is not None for shard in summary.shards)
+    state = f"{sealed} of them sealed" + (f" and {packed} packed" if packed else "")
+    table.add_row("shards", f"{len(summary.shards)}, {state}, {megabytes(disk)} reserved on disk")
     shown = summary.shards[-MAX_SHARDS:]
     if len(shown) < len(summary.shards):
         table.add_row("", f"… {len(summary.shards) - len(shown)} before these")
     for shard in shown:
-        state = "sealed" if shard.sealed else "open"
+        state = "packed" if shard.packing else "sealed" if shard.sealed else "open"
         table.add_row("", f"{shard.path.name}  {state:<6}  {100 * shard.fill:3.0f} % full  {shard.episodes} episodes")
 
 
 def _episode_table(summary: StreamSummary) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("index", "outcome", "steps", "seed", "JPEG [MB]", "took [s]", "committed", "producer", "shard", "row"):
+    names = ("index", "outcome", "steps", "seed", "frames [MB]", "took [s]", "committed", "producer", "shard", "row")
+    for name in names:
         table.add_column(name, justify="left" if name in ("outcome", "committed", "producer") else "right")
     table.add_column("flags", overflow="fold", max_width=60)
     colours = {"success": "green", "failure": "yellow", "void": "red"}

@@ -18,9 +18,12 @@ DATASET_NAME = "dataset.json"
 class DirectoryLock:
     """Holds `flock` on the directory's lock file for as long as it lives; the file says who holds it."""
 
-    def __init__(self, root: Path, disk: Disk | None = None) -> None:
-        """Raises LockedError that names the holder; DatasetError if the directory cannot be written."""
-        path = root / LOCK_NAME
+    def __init__(self, root: Path, disk: Disk | None = None, name: str = LOCK_NAME) -> None:
+        """Raises LockedError that names the holder; DatasetError if the directory cannot be written.
+
+        name: of the file; another one for a lock that lets a sink go on.
+        """
+        path = root / name
         try:
             if not (root / DATASET_NAME).exists():  # its name is given after that of the directory is durable
                 make_directories(disk or Disk(), root)

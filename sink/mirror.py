@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from protocol.errors import ConfigurationError, DatasetError, DiskFullError
-from sink.dataset import IDENTITY_NAME
-from sink.mirror_dataset import NOT_YET, Mirror
+from sink.dataset import IDENTITY_NAME, NOT_YET
+from sink.mirror_dataset import Mirror
 from sink.mirror_shard import Watch
 from sink.stop_signals import stop_on_signals
 

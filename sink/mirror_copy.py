@@ -55,6 +55,7 @@ class Claims:
             rows=self.rows,
             numbers=numbers,
             documents=self.documents,
+            packing=layout.packing,
         )
 
     def of_first(self, count: int) -> Claims:

@@ -9,18 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from protocol.dataset_view import shard_paths
-from protocol.errors import ConfigurationError, DatasetError, LockedError
+from protocol.errors import DatasetError, LockedError
 from protocol.flags import FLAGS_NAME, Place
 from protocol.layout import EPISODE, SHARD_NAME, ShardLayout, is_sound, read_seal
-from sink.dataset import IDENTITY_NAME, stored_uuid, write_identity
+from sink.dataset import IDENTITY_NAME, check_copy, stored_uuid, write_identity
 from sink.disk import Disk, make_directories
-from sink.lock import LOCK_NAME, DirectoryLock
+from sink.lock import DirectoryLock
 from sink.mirror_flags import FlagMirror
 from sink.mirror_shard import ShardMirror, Watch, table_faults
 from sink.shard_file import PREPARING
-
-# What is in a directory that becomes a dataset, before it is one.
-NOT_YET = {LOCK_NAME, "dataset.draft"}
 
 
 class Mirror:
@@ -32,7 +29,7 @@ class Mirror:
     def __init__(self, source: Path, mirror: Path, jobs: int = 2, disk: Disk | None = None) -> None:
         """Raises ConfigurationError, DatasetError, LockedError."""
         self.source, self.mirror = source, mirror
-        self.uuid = _check(source, mirror)
+        self.uuid = check_copy(source, mirror, "mirror")
         self._disk = disk or Disk()
         self._shards: dict[Path, ShardMirror] = {}  # by their path in the source
         self._flags: dict[Path, FlagMirror] = {}  # by their folder in the source
@@ -176,28 +173,3 @@ def _in_use(path: Path) -> bool:
     finally:
         os.close(fd)
     return bool(first.strip(b"\0") and table_faults(path))
-
-
-def _check(source: Path, mirror: Path) -> str:
-    """The uuid of the source, if `mirror` may be its mirror."""
-    here, there = mirror.resolve(), source.resolve()
-    if here == there or here in there.parents or there in here.parents:
-        raise ConfigurationError(f"{mirror} and {source} lie in each other; a mirror needs a directory of its own")
-    uuid = stored_uuid(source)
-    if uuid is None:
-        found = f"found none in {source}" if source.is_dir() else f"{source} is no directory"
-        raise DatasetError(
-            f"expected {IDENTITY_NAME} and shards like STREAM/000000.h5, {found}; give the directory that "
-            "`headrace sink --data` was given"
-        )
-    if mirror.exists() and not mirror.is_dir():
-        raise DatasetError(f"{mirror} is no directory; a mirror is made in a new or empty one")
-    known = stored_uuid(mirror)
-    if known is not None and known != uuid:
-        raise DatasetError(f"{mirror} is dataset {known}, and {source} is {uuid}; choose another directory")
-    others = sorted({path.name for path in mirror.iterdir()} - NOT_YET) if mirror.exists() else []
-    if known is None and others:
-        raise DatasetError(
-            f"{mirror} is no dataset and not empty: it has {', '.join(others[:5])}; choose another directory"
-        )
-    return uuid

@@ -19,7 +19,9 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from protocol.layout import DOCUMENT, EPISODE, FORMAT_VERSION, FRAME, SEAL, Rows
+from protocol.errors import SpecError
+from protocol.layout import DOCUMENT, EPISODE, FORMAT_VERSION, FRAME, PACKED_VERSION, SEAL, Rows
+from protocol.packing import Packing
 from protocol.spec import StreamSpec
 from sink.fault import Fault
 
@@ -43,7 +45,7 @@ class ShardAudit:
     """One shard, open for reading. offsets, lengths: dataset → byte offset in the file, and rows of it.
 
     rows, numbers: the committed rows, EPISODE[n], and their places in the table. documents: DOCUMENT[m], committed.
-    notes: what was found and is harmless.
+    notes: what was found and is harmless. packing: how its frames are stored; None: as JPEG.
     """
 
     path: Path
@@ -59,6 +61,7 @@ class ShardAudit:
     documents: Rows = field(default_factory=lambda: np.empty(0, DOCUMENT))
     faults: list[Fault] = field(default_factory=list)
     notes: list[Fault] = field(default_factory=list)
+    packing: Packing | None = None
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         """Bytes of a dataset. Raises UnreadableError."""
@@ -105,6 +108,7 @@ def _open(path: Path) -> ShardAudit:
     try:
         with h5py.File(path, "r", locking=False) as file:
             spec, number, uuid = _read_attributes(path, file)
+            packing = _read_packing(path, file)
             expected = dict(_expected_datasets(spec, int(file.attrs["step_capacity"])))
             offsets, lengths, ends = {}, {}, {}
             for name, (dtype, shape) in expected.items():
@@ -117,6 +121,7 @@ def _open(path: Path) -> ShardAudit:
         raise UnreadableError(Fault(path, f"cannot be read as a shard: {error}")) from error
     _check_extents(path, offsets, ends)
     shard = ShardAudit(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC), spec, number, uuid, offsets, lengths)
+    shard.packing = packing
     if not same:
         shard.faults.append(Fault(path, "its attributes or the places of its datasets differ from metadata_checksum"))
     return shard
@@ -127,13 +132,26 @@ def _metadata_checksum(file: h5py.File, offsets: dict[str, int], lengths: dict[s
     numbers = [int(file.attrs[name]) for name in ("format_version", "shard", "step_capacity", "created_ns")]
     numbers += [number for name in offsets for number in (offsets[name], lengths[name])]
     data = b"".join(number.to_bytes(8, "little", signed=True) for number in numbers)
-    return xxhash.xxh3_64_intdigest(bytes(file.attrs["stream_spec"]) + bytes(file.attrs["dataset_uuid"]) + data)
+    names = ("stream_spec", "dataset_uuid", *(("packing",) if _is_packed(file) else ()))
+    return xxhash.xxh3_64_intdigest(b"".join(bytes(file.attrs[name]) for name in names) + data)
+
+
+def _is_packed(file: h5py.File) -> bool:
+    return int(file.attrs["format_version"]) == PACKED_VERSION
+
+
+def _read_packing(path: Path, file: h5py.File) -> Packing | None:
+    try:
+        return Packing.from_json(bytes(file.attrs["packing"])) if _is_packed(file) else None
+    except SpecError as error:
+        raise UnreadableError(Fault(path, f"attribute {error}")) from error
 
 
 def _read_attributes(path: Path, file: h5py.File) -> tuple[StreamSpec, int, str]:
     version = int(file.attrs["format_version"])
-    if version != FORMAT_VERSION:
-        raise UnreadableError(Fault(path, f"attribute format_version: expected {FORMAT_VERSION}, found {version}"))
+    if version not in (FORMAT_VERSION, PACKED_VERSION):
+        expected = f"{FORMAT_VERSION} or {PACKED_VERSION}"
+        raise UnreadableError(Fault(path, f"attribute format_version: expected {expected}, found {version}"))
     try:
         spec = StreamSpec.from_json(bytes(file.attrs["stream_spec"]))
         uuid = bytes(file.attrs["dataset_uuid"]).decode("ascii")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -14,6 +15,7 @@ from h5py import h5d, h5p, h5s, h5t
 from protocol.errors import DatasetError, DiskFullError
 from protocol.layout import (
     FORMAT_VERSION,
+    PACKED_VERSION,
     SHARD_NAME,
     Capacity,
     ShardLayout,
@@ -22,6 +24,7 @@ from protocol.layout import (
     shard_bytes,
     stored_metadata_checksum,
 )
+from protocol.packing import Packing
 from protocol.spec import StreamSpec
 from sink.disk import Disk
 
@@ -53,7 +56,7 @@ def create_shard(
             "start the sink with a larger --quota-mib"
         )
     try:
-        _write_metadata(draft, number, spec, capacity, dataset_uuid)
+        write_metadata(draft, Identity(number, dataset_uuid, time.time_ns()), spec, capacity)
         _make_durable(disk, draft)
     except OSError as error:
         if draft.exists():
@@ -82,14 +85,27 @@ def _disk_full(path: Path, needed: int, free: int) -> DiskFullError:
     )
 
 
-def _write_metadata(path: Path, number: int, spec: StreamSpec, capacity: Capacity, dataset_uuid: str) -> None:
+@dataclass(frozen=True)
+class Identity:
+    """Which shard of which dataset. packing: how its frames are stored; None: as JPEG."""
+
+    number: int
+    dataset_uuid: str
+    created_ns: int
+    packing: Packing | None = None
+
+
+def write_metadata(path: Path, identity: Identity, spec: StreamSpec, capacity: Capacity) -> None:
+    """Make the file: its attributes, and all datasets with their places. Neither reserved nor durable yet."""
     with h5py.File(path, "w", alignment_threshold=_ALIGNMENT, alignment_interval=_ALIGNMENT, locking=False) as file:
-        file.attrs["format_version"] = FORMAT_VERSION
+        file.attrs["format_version"] = FORMAT_VERSION if identity.packing is None else PACKED_VERSION
         file.attrs["stream_spec"] = np.bytes_(spec.to_json())
         file.attrs["step_capacity"] = capacity.steps
-        file.attrs["shard"] = number
-        file.attrs["dataset_uuid"] = np.bytes_(dataset_uuid.encode())
-        file.attrs["created_ns"] = time.time_ns()
+        file.attrs["shard"] = identity.number
+        file.attrs["dataset_uuid"] = np.bytes_(identity.dataset_uuid.encode())
+        file.attrs["created_ns"] = identity.created_ns
+        if identity.packing is not None:
+            file.attrs["packing"] = np.bytes_(identity.packing.to_json())
         links = h5p.create(h5p.LINK_CREATE)
         links.set_create_intermediate_group(True)
         for name in dataset_names(spec):

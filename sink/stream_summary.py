@@ -23,20 +23,24 @@ _UNKNOWN_BYTES = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class ShardSummary:
-    """fill: share of the fullest of its capacities, 0 to 1. disk_bytes: what the file takes on the disk."""
+    """fill: share of the fullest of its capacities, 0 to 1. disk_bytes: what the file takes on the disk.
+
+    packing: codec of the video in place of JPEG; None: not packed.
+    """
 
     path: Path
     episodes: int
     fill: float
     sealed: bool
     disk_bytes: int
+    packing: str | None = None
 
 
 @dataclass
 class StreamSummary:
     """One stream. flags: what was said of its episodes, to be there before a shard is added.
 
-    stored_bytes: JPEG, columns and attributes of its episodes; raw_bytes: columns, and frames if they were not JPEG.
+    stored_bytes: JPEG or video, columns and attributes of its episodes; raw_bytes: columns, and frames as pixels.
     """
 
     spec: StreamSpec
@@ -88,7 +92,7 @@ class StreamSummary:
 
     @property
     def frames(self) -> int:
-        """JPEG frames of all cameras."""
+        """Of all cameras."""
         return self.steps * len(self.spec.cameras)
 
     @property
@@ -157,7 +161,8 @@ def _summarise_shard(shard: ShardView) -> ShardSummary:
         len(rows) / capacity.episodes,
     )
     blocks = shard.layout.path.stat().st_blocks
-    return ShardSummary(shard.layout.path, len(rows), fill, shard.sealed, blocks * 512)
+    packing = shard.packing.codec if shard.packing else None
+    return ShardSummary(shard.layout.path, len(rows), fill, shard.sealed, blocks * 512, packing)
 
 
 def _describe_row(shard: ShardView, number: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ BENCHES: dict[str, tuple[str, str]] = {
     "read": ("deploy.bench.read.main:main", "LiveDataset against decoding and other loaders, refresh, growing data"),
     "export": ("deploy.bench.export.main:main", "the ACT export against the disk, the LeRobot export against LeRobot"),
     "page": ("deploy.bench.page:main", "what it costs the ingest that somebody looks at the page in a browser"),
+    "pack": ("deploy.bench.pack.main:main", "size, images and rates of a packed dataset, and LeRobot's video"),
     "policy": ("producers.robosuite.policy_bench:main", "success and length of scripted episodes, by task"),
 }
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from protocol.checksum import frame_checksum
 from protocol.errors import CorruptionError, DatasetError
+from protocol.jpeg import encode
 from protocol.namo.episodes import CAMERA as NAMO_CAMERA
 from protocol.namo.episodes import MAX_PLAN_STEPS
 from protocol.shard_view import EpisodeView
@@ -95,12 +96,14 @@ def _label(shape: tuple[int, ...], place: int) -> str:
 
 
 def frame(episode: EpisodeView, camera: str, step: int) -> bytes:
-    """The stored JPEG. Raises UnknownEpisodeError, CorruptionError."""
+    """The stored JPEG; of a packed shard one made of its video. Raises UnknownEpisodeError, CorruptionError."""
     if camera not in episode.shard.cameras:
         known = ", ".join(episode.shard.cameras) or "none"
         raise UnknownEpisodeError(f"there is no camera {camera!r}; there is: {known}")
     if step >= episode.steps:
         raise UnknownEpisodeError(f"step {step}: the episode has {episode.steps}")
+    if episode.shard.packing is not None:
+        return encode(episode.image(camera, step))
     first = int(episode.row["first_step"])
     place = episode.shard.steps(f"steps/images/{camera}", first + step, 1)[0]
     data = episode.shard.blob(int(place["offset"]), int(place["size"]))

@@ -24,7 +24,7 @@ from msgspec import inspect
 from deploy import key_files
 from producers.publisher import Publisher
 from protocol import flags as flag_lines
-from protocol import jpeg, layout, lease_book, messages, waiting_hellos
+from protocol import jpeg, layout, lease_book, messages, packing, waiting_hellos
 from protocol.checksum import (
     episode_checksum,
     flag_checksum,
@@ -295,6 +295,8 @@ def test_every_limit_has_its_number() -> None:
     expected = {
         "protocol version": messages.PROTOCOL_VERSION,
         "format version": layout.FORMAT_VERSION,
+        "format version of a packed shard": layout.PACKED_VERSION,
+        "steps of a group of video": packing.MAX_GOP,
         "header [bytes]": messages.MAX_HEADER_BYTES,
         "payload frame [bytes]": MAX_FRAME_BYTES,
         "spec as JSON [bytes]": MAX_SPEC_BYTES,
@@ -469,7 +471,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def test_the_example_reads_a_real_shard(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     examples = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    assert len(examples) == 1
+    assert len(examples) == 2, "the second one is read in tests/pack"
     assert "protocol" not in examples[0]
     code = compile(examples[0], tmp_path / "example.py", "exec")
     for index in (4, 2):
@@ -549,7 +551,7 @@ def test_every_field_of_a_line_of_flags_is_described() -> None:
     found = _rows(flag_lines.FlagRecord, leave_out=set())
     assert (found[-1]["field"], found[-1]["default"]) == ("`checksum`", f"'{'0' * 16}'"), "filled in by `encode`"
     assert described == [*found[:-1], {**found[-1], "default": "required"}]
-    section = TEXT[TEXT.index("### 3.14") : TEXT.index("## 4. ")]
+    section = TEXT[TEXT.index("### 3.14") : TEXT.index("### 3.15")]
     assert {unquoted(row["word"]) for row in table_with("word", "after it")} == set(get_args(flag_lines.What))
     assert f"`{flag_lines.FLAGS_NAME}`" in section
     assert f"the {flag_lines._SECTOR}-byte sectors" in section

@@ -18,17 +18,17 @@ _STDOUT = 1
 
 
 def measure(settings: dict[str, Any]) -> dict[str, float]:
-    """Samples and seconds of one turn."""
+    """Samples, seconds and processor seconds of one turn."""
     torch, library = importlib.import_module("torch"), importlib.import_module("lerobot.datasets.lerobot_dataset")
     chunk = {"action": [step / _RATE_HZ for step in range(settings["chunk"])]}
     data = library.LeRobotDataset(_REPOSITORY, root=settings["root"], delta_timestamps=chunk)
     loader = torch.utils.data.DataLoader(data, batch_size=settings["batch"], shuffle=True)
-    done, began = 0, time.perf_counter()
+    done, began, cpu = 0, time.perf_counter(), time.process_time()
     for batch in loader:
         done += len(batch["action"])
         if done >= settings["samples"]:
             break
-    return {"samples": done, "seconds": time.perf_counter() - began}
+    return {"samples": done, "seconds": time.perf_counter() - began, "cpu_s": time.process_time() - cpu}
 
 
 def _answer(answer: dict[str, Any]) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocol.dataset_view import DatasetView
-from protocol.jpeg import decode
 from protocol.shard_view import EpisodeView
 from trainer.bench.turns import settings_of
 
@@ -33,7 +32,7 @@ def write(data: str, act: str | None, robomimic: str | None) -> None:
 
 
 def _pixels(episode: EpisodeView, camera: str) -> NDArray[np.uint8]:
-    return np.stack([decode(episode.frame(camera, step)) for step in range(episode.steps)])
+    return np.stack([episode.image(camera, step) for step in range(episode.steps)])
 
 
 def _write_act(path: Path, episode: EpisodeView, images: dict[str, NDArray[np.uint8]]) -> None:

@@ -1,4 +1,4 @@
-"""JPEG straight into the buffer of a batch."""
+"""Frames into the buffer of a batch: JPEG straight, others by a copy."""
 
 from __future__ import annotations
 
@@ -44,4 +44,13 @@ def decode_into(data: bytes, checksum: int, camera: Camera, out: NDArray[np.uint
         expected = f"{camera.height}×{camera.width}"
         raise CorruptionError(f"the frame is not {expected} pixels; decoded it is {image.shape[0]}×{image.shape[1]}")
     if not direct:
-        out[:] = np.asarray(Image.fromarray(image).resize((wanted[1], wanted[0]), Image.Resampling.BILINEAR))
+        fit_into(image, out)
+
+
+def fit_into(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Copy a decoded frame into `out`, uint8[H, W, 3] of any size; the aspect is not kept."""
+    if image.shape == out.shape:
+        out[:] = image
+    else:
+        height, width = out.shape[:2]
+        out[:] = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))

@@ -13,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from protocol.errors import CorruptionError
-from protocol.shard_view import ShardView
+from protocol.packing import needed
+from protocol.shard_view import ShardView, packet_reader
+from protocol.video import VideoDecoder
 from trainer.live.buffers import BufferPool
-from trainer.live.frames import decode_into
+from trainer.live.frames import decode_into, fit_into
 from trainer.live.options import ImageType, OnCorrupt, Sample
 from trainer.live.schema import Schema
 
@@ -87,6 +89,7 @@ class Reader:
     def __init__(self, config: ReaderConfig, open_shard: Callable[[Path], ShardView]) -> None:
         self._config, self._open_shard = config, open_shard
         self._pool = BufferPool()
+        self._video: VideoDecoder | None = None  # one for all shards, so that what it keeps has one bound
         self._sound: defaultdict[Path, set[int]] = defaultdict(set)  # rows whose columns were compared
 
     def read(self, order: ReadOrder) -> Read:
@@ -134,19 +137,38 @@ class Reader:
         arrays.action[place, :count] = shard.steps(f"steps/{sample.action}", row, count).reshape(count, -1)
         arrays.is_pad[place, :count] = False
         for name in arrays.images:
-            frame = shard.steps(f"steps/images/{name}", row, 1)[0]
-            arrays.frames[place, name] = frame
-            shard.announce(int(frame["offset"]), int(frame["size"]))
+            table, number = _packets(shard, name, row, step, steps)
+            arrays.packets[place, name] = table, number
+            for packet in table[list(needed(number, len(table)))]:
+                shard.announce(int(packet["offset"]), int(packet["size"]))
 
     def _decode(self, arrays: _Arrays, place: int, order: ReadOrder, shard: ShardView) -> None:
         del order
         for name, images in arrays.images.items():
-            frame = arrays.frames[place, name]
-            data = shard.blob(int(frame["offset"]), int(frame["size"]))
+            table, number = arrays.packets[place, name]
             try:
-                decode_into(data, int(frame["checksum"]), shard.cameras[name], images[place])
+                if shard.packing is not None:
+                    fit_into(self._decode_packed(shard, name, table, number), images[place])
+                    continue
+                data = shard.blob(int(table["offset"][0]), int(table["size"][0]))
+                decode_into(data, int(table["checksum"][0]), shard.cameras[name], images[place])
             except CorruptionError as error:
                 raise CorruptionError(f"camera {name!r}: {error}") from error
+
+    def _decode_packed(self, shard: ShardView, camera: str, table: NDArray[np.void], number: int) -> NDArray[np.uint8]:
+        if self._video is None:
+            self._video = VideoDecoder()
+        key = (shard.layout.path, int(table["offset"][0]))
+        return self._video.image(key, len(table), number, packet_reader(shard, table), shard.cameras[camera])
+
+
+def _packets(shard: ShardView, camera: str, row: int, step: int, steps: int) -> tuple[NDArray[np.void], int]:
+    """Where the frame of a step lies: FRAME[n] of its group, which is one JPEG without packing; and its number there.
+
+    row: of the step in the shard's datasets; step, steps: in and of its episode.
+    """
+    first, count = (step, 1) if shard.packing is None else shard.packing.group(step, steps)
+    return shard.steps(f"steps/images/{camera}", row - step + first, count), step - first
 
 
 class _Arrays:
@@ -166,7 +188,7 @@ class _Arrays:
             for name, size in sizes.items()
         }
         self.qpos, self.action, self.is_pad = (tensor.numpy() for tensor in self._tensors.values())
-        self.frames: dict[tuple[int, str], np.void] = {}  # (place, camera) → FRAME
+        self.packets: dict[tuple[int, str], tuple[NDArray[np.void], int]] = {}  # (place, camera) → `_packets`
         self.images: dict[str, NDArray[np.uint8]] = {name: images.numpy() for name, images in self._images.items()}
 
     def _empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""`headrace bench pack`: what packing a dataset costs and saves."""
