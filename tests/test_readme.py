@@ -19,8 +19,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
-def test_the_publishing_example_and_the_reading_example_run(tmp_path: Path) -> None:
-    publish, read = blocks("python")
+def test_the_examples_publish_train_and_read(tmp_path: Path) -> None:
+    publish, train, read = blocks("python")
     log = tmp_path / "sink.log"
     data = tmp_path / "runs" / "mine"
     words = ["--data", str(data), "--bind", "tcp://127.0.0.1:0", "--http", "None", "--shard-mib", "16"]
@@ -31,11 +31,13 @@ def test_the_publishing_example_and_the_reading_example_run(tmp_path: Path) -> N
         example = publish.replace("tcp://127.0.0.1:5555", endpoint)
         assert example != publish
         run(example, tmp_path)
-        said = run(read, tmp_path)
+        # While the sink still runs.
+        trained, said = run(train, tmp_path), run(read, tmp_path)
     finally:
         sink.terminate()
         assert sink.wait(60) == 0
-    assert "3 episodes" in said
+    assert re.fullmatch(r"3 episodes, loss \d+\.\d{3}\n", trained)
+    assert said == "3 episodes; actions of the first: (50, 1)\n"
     with h5py.File(data / "lab" / "pendulum" / "000000.h5", "r") as file:
         rows = file["episodes"][:3]
         assert sorted(rows["index"]) == [0, 1, 2]
@@ -46,7 +48,12 @@ def test_the_publishing_example_and_the_reading_example_run(tmp_path: Path) -> N
 def run(program: str, folder: Path) -> str:
     """Run a program in a folder; returns what it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
