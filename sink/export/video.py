@@ -27,6 +27,7 @@ from PIL import Image, ImageDraw, ImageFont
 from protocol.errors import ConfigurationError
 from sink.export.act import chosen_cameras
 from sink.export.episode import Episode
+from sink.export.h264 import h264_options
 from sink.export.plan import Done, Plan, Written
 from sink.export.whole_file import whole_file
 
@@ -110,15 +111,13 @@ class VideoWriter:
 def write_mp4(path: Path, images: Iterator[Image8], rate: Fraction, crf: int) -> None:
     """uint8[H, W, 3] upright RGB, each one frame, `rate` in frames a second. Raises FFmpegError."""
     with av.open(path, "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        # One thread: the workers share the cores already, and the bytes do not depend on how many there are.
-        stream = container.add_stream(
-            "libx264", rate=rate, options={"crf": str(crf), "preset": "medium", "threads": "1"}
-        )
+        stream = container.add_stream("libx264", rate=rate)
         for step, image in enumerate(images):
             image = _even(image)
             if step == 0:
                 stream.height, stream.width, stream.pix_fmt = image.shape[0], image.shape[1], "yuv420p"
                 context = stream.codec_context
+                context.options = {"preset": "medium", **h264_options(crf, stream.width)}
                 context.color_range, context.colorspace = _LIMITED_RANGE, _BT709
                 context.color_primaries = context.color_trc = _BT709
             frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(

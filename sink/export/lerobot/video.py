@@ -16,6 +16,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from protocol.errors import ConfigurationError, CorruptionError
 from protocol.spec import Camera
+from sink.export.h264 import h264_options
 
 # SVT-AV1 describes itself on stderr for each file that it begins; only its errors are wanted.
 _QUIET = ("SVT_LOG", "1")
@@ -23,9 +24,6 @@ _ENCODERS = {"av1": "libsvtav1", "h264": "libx264"}
 _PIXELS = "yuv420p"
 # The fastest that SVT-AV1 has; LeRobot's default too.
 _AV1_PRESET = "12"
-# With fewer than eight macroblocks in a row x264's macroblock tree takes memory into account that it never wrote: about
-# one film in a hundred differs. It is switched off below this width [pixels].
-NARROW = 128
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,11 @@ class Encoding:
 
     def options(self, camera: Camera) -> dict[str, str]:
         """For the encoder; one thread each, because there is a process for each core, and the bytes stay the same."""
-        common = {"g": str(self.keyframe_every), "crf": str(self.crf)}
+        keys = {"g": str(self.keyframe_every)}
         if self.codec == "av1":
-            return {**common, "preset": _AV1_PRESET, "svtav1-params": "lp=1"}
+            return {**keys, "crf": str(self.crf), "preset": _AV1_PRESET, "svtav1-params": "lp=1"}
         # Without B-frames the packets of a file are in the order of time, and files can be joined.
-        made = {**common, "threads": "1", "bf": "0"}
-        return {**made, "x264-params": "mbtree=0"} if camera.width < NARROW else made
+        return {**keys, **h264_options(self.crf, camera.width), "bf": "0"}
 
 
 def encode(jpegs: Iterable[bytes], camera: Camera, path: Path, encoding: Encoding) -> None:
