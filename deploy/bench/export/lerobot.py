@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from deploy.bench.figures import Figure
 from deploy.bench.infer.servers import run_python
+from deploy.bench.peers import lerobot_setup
 from deploy.bench.peers.child import run
-from deploy.bench.peers.lerobot_setup import environment
 from deploy.bench.peers.plan import PeerError
 
 FIGURE = "export.lerobot_vs_lerobot"
@@ -97,9 +97,10 @@ class LeRobotBench:
             "codec": self.codec,
             "streaming": _WAYS[way],
         }
+        assert self.python is not None
         program = Path(__file__).with_name("lerobot_program.py")
-        words = [str(self.python), "-P", str(program), json.dumps(task)]
-        said = run(words, self.work / "lerobot.log", _LIMIT_S, environment(self.work / "home"))
+        words = [*lerobot_setup.words(self.python, program), json.dumps(task)]
+        said = run(words, self.work / "lerobot.log", _LIMIT_S, lerobot_setup.environment(self.work / "home"))
         report = json.loads(said)
         return Rates(report["frames"] / report["seconds"], report["frames"] / report["cpu_s"])
 

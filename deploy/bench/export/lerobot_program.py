@@ -29,7 +29,7 @@ _ENCODERS = {"av1": "libsvtav1", "h264": "h264"}
 def main(task: dict[str, Any]) -> dict[str, float]:
     """Write the dataset. Raises RuntimeError if frames are missing in the end."""
     frames = [_pixels(path) for path in sorted(Path(task["frames"]).iterdir())]
-    library, cameras = _library(), task["cameras"]
+    library, cameras = importlib.import_module("lerobot.datasets.lerobot_dataset"), task["cameras"]
     root = Path(task["out"])
     clock = Clock()
     dataset = clock.time(partial(_create, library, task, root, frames[0].shape))
@@ -92,18 +92,6 @@ def _pixels(path: Path) -> Any:
 def _packets(path: Path) -> int:
     with importlib.import_module("av").open(str(path)) as container:
         return sum(1 for packet in container.demux(video=0) if packet.size)
-
-
-def _library() -> Any:
-    """LeRobot; torchvision's compiled operators may not load beside this torch, and its writer uses none of them."""
-    torch: Any = importlib.import_module("torch")
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.startswith("torchvision")]:
-            del sys.modules[name]
-        torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return importlib.import_module("lerobot.datasets.lerobot_dataset")
 
 
 class Clock:

@@ -90,7 +90,7 @@ class PackBench:
             home = lerobot_setup.environment(folder / "home")
             written = self._write_lerobot(python, home)
             remember(written)
-            words = [str(python), "-P", str(_ROOT / "trainer/bench/lerobot_program.py")]
+            words = lerobot_setup.words(python, _ROOT / "trainer/bench/lerobot_program.py")
             settings = {**self._settings, "root": str(written)}
             with Turns(words, settings, self._root / "lerobot.log", home) as lerobot:
                 rates = [lerobot.per_cpu_s() * self._cameras for _ in range(self._plan.rounds)]
@@ -115,7 +115,7 @@ class PackBench:
             "peer": "lerobot_video", "frames": str(self._root / "frames.npz"), "out": str(out), "hold": False,
             "episodes": count, "steps": steps, "cameras": cameras, "budget_s": _LIMIT_S,
         }  # fmt: skip
-        words = [str(python), "-P", str(_ROOT / "deploy/bench/peers/lerobot_program.py"), json.dumps(task)]
+        words = [*lerobot_setup.words(python, _ROOT / "deploy/bench/peers/lerobot_program.py"), json.dumps(task)]
         with Child(words, self._root / "lerobot-write.log", home) as child:
             told = json.loads(child.line(_LIMIT_S))
         videos = {

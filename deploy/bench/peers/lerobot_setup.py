@@ -1,7 +1,9 @@
 """LeRobot's virtual environment: made by pip with a time limit, proved by an import, or left out with a reason.
 
 `lerobot` and `torchvision` are installed without what they ask for: their own lists bring simulators' and CUDA's
-packages, gigabytes that a writer of datasets does not need.
+packages, gigabytes that a writer of datasets does not need. 0.25 is the last torchvision with the video reader that
+`lerobot` 0.4 imports. Its compiled operators are for another torch; datasets use none of them, but torchvision wants to
+have one of them declared when it is imported, so programs begin with that.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from pathlib import Path
 from deploy.bench.peers.child import Child
 from deploy.bench.peers.plan import PeerError
 
-_TORCH = ("torch==2.13.0", "numpy", "pillow")
-_TORCHVISION = ("--no-deps", "torchvision==0.28.0")
+_TORCH = ("torch==2.13.0", "numpy<2.3", "pillow")
+_TORCHVISION = ("--no-deps", "torchvision==0.25.0")
 _LEROBOT = ("--no-deps", "lerobot>=0.4,<0.5")
 # What `lerobot.datasets` imports, in the versions that lerobot 0.4 asks for.
 _NEEDED = (
@@ -36,6 +38,20 @@ _NEEDED = (
     "termcolor>=2.4,<4",
 )
 _DATASET = "lerobot.datasets.lerobot_dataset"
+_DECLARE = """\
+import sys, torch
+try:
+    import torchvision
+except RuntimeError:
+    for name in [name for name in sys.modules if name.startswith("torchvision")]:
+        del sys.modules[name]
+    torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+"""
+_RUN = """\
+import runpy
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 # It must never ask the network for anything, nor wait for it.
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -66,6 +82,11 @@ def environment(home: Path) -> dict[str, str]:
     return {**kept, **OFFLINE, "HF_HOME": str(home)}
 
 
+def words(python: Path, program: Path) -> list[str]:
+    """What runs a program of ours in the environment. -P: this folder's modules are none of the environment's."""
+    return [str(python), "-P", "-c", _DECLARE + _RUN, str(program)]
+
+
 def prepare(setup: Setup, say: Callable[[str], None]) -> Path:
     """Make the environment, or go on with one that is there; returns its Python. Raises PeerError with the reason.
 
@@ -78,10 +99,11 @@ def prepare(setup: Setup, say: Callable[[str], None]) -> Path:
         _run(setup, "python -m venv", [sys.executable, "-m", "venv", "--clear", str(setup.folder / "venv")], ends)
     if _reason(setup, _DATASET, ends) is None:
         return python
-    for words, module in ((_TORCH, "torch"), (_TORCHVISION, "torchvision"), (_LEROBOT, "lerobot"), (_NEEDED, _DATASET)):
-        say(f"pip install {' '.join(words)} …")
-        install = f"pip install {' '.join(words)}"
-        _run(setup, install, [str(python), "-m", "pip", "install", "--quiet", *setup.pip, *words], ends)
+    steps = ((_TORCH, "torch"), (_TORCHVISION, "torchvision"), (_LEROBOT, "lerobot"), (_NEEDED, _DATASET))
+    for wanted, module in steps:
+        install = f"pip install {' '.join(wanted)}"
+        say(f"{install} …")
+        _run(setup, install, [str(python), "-m", "pip", "install", "--quiet", *setup.pip, *wanted], ends)
         if reason := _reason(setup, module, ends):
             raise PeerError(f"after {install}: {reason}")
     return python
@@ -90,9 +112,8 @@ def prepare(setup: Setup, say: Callable[[str], None]) -> Path:
 def _reason(setup: Setup, module: str, ends: float) -> str | None:
     """Why a module cannot be imported; None if it can."""
     try:
-        # -P: this folder's modules are none of the environment's.
-        words = [str(setup.python), "-P", "-c", f"import {module}"]
-        _run(setup, f"import {module}", words, ends)
+        code = f"import {module}" if module in ("pip", "torch") else f"{_DECLARE}import {module}"
+        _run(setup, f"import {module}", [str(setup.python), "-P", "-c", code], ends)
     except PeerError as error:
         return str(error)
     return None

@@ -128,7 +128,7 @@ class _Bench:
         if self._lerobot_failed:
             raise PeerError(self._lerobot_failed)
         python, environment = self._lerobot_python
-        words = [str(python), "-P", str(_LEROBOT_PROGRAM)]
+        words = lerobot_setup.words(python, _LEROBOT_PROGRAM)
         return _Programs(words, [*words, "--read"], environment)
 
     @cached_property

@@ -117,7 +117,7 @@ class ReadBench:
             python = lerobot_setup.prepare(lerobot_setup.Setup(folder, _INSTALL_LIMIT_S), self._say)
             home = lerobot_setup.environment(folder / "home")
             root = self._write_lerobot(python, home)
-            words = [str(python), "-P", str(_ROOT / "trainer/bench/lerobot_program.py")]
+            words = lerobot_setup.words(python, _ROOT / "trainer/bench/lerobot_program.py")
             settings = {**self._settings, "root": str(root)}
             with Turns(words, settings, self._log("lerobot"), home) as lerobot:
                 self._compare("lerobot", lerobot, root, 8.0)
@@ -203,7 +203,7 @@ class ReadBench:
             "peer": "lerobot_video", "frames": str(self._root / "frames.npz"), "out": str(out), "hold": False,
             "episodes": plan.episodes, "steps": plan.steps, "cameras": CAMERAS, "budget_s": _WRITE_LIMIT_S,
         }  # fmt: skip
-        words = [str(python), "-P", str(_ROOT / "deploy/bench/peers/lerobot_program.py"), json.dumps(task)]
+        words = [*lerobot_setup.words(python, _ROOT / "deploy/bench/peers/lerobot_program.py"), json.dumps(task)]
         with PeerChild(words, self._log("lerobot-write"), home) as child:
             child.line(_WRITE_LIMIT_S)
         return out / "dataset"
