@@ -20,6 +20,7 @@ class VideoFrames:
         self._path, self._begins_s, self._rate_hz = path, begins_s, rate_hz
         self._container: Any = None
         self._frames: Iterator[Any] = iter(())
+        self._failure: type[Exception] = OSError  # FFmpeg's, once PyAV is there
         self._next = 0
 
     def frame(self, step: int) -> NDArray[np.uint8]:
@@ -27,7 +28,7 @@ class VideoFrames:
         if self._container is None or step < self._next:
             self._begin()
         expected = self._begins_s + step / self._rate_hz
-        for frame in self._frames:
+        while (frame := self._decode()) is not None:
             if frame.time < expected - 0.5 / self._rate_hz:
                 continue
             self._next = step + 1
@@ -43,18 +44,28 @@ class VideoFrames:
             self._container.close()
             self._container = None
 
+    def _decode(self) -> Any:
+        """The next frame of the file; None at its end."""
+        try:
+            return next(self._frames, None)
+        except self._failure as error:
+            raise EpisodeError(f"{self._path}: {error}") from error
+
     def _begin(self) -> None:
         try:
             import av
         except ImportError as error:
             raise ConfigurationError("videos need PyAV: pip install 'headrace[replay]'") from error
         self.close()
+        self._failure = av.FFmpegError
         try:
             self._container = av.open(str(self._path))
+            if not self._container.streams.video:
+                raise EpisodeError(f"{self._path}: expected a video, found none in it")
+            stream = self._container.streams.video[0]
+            # The key frame before: one earlier is skipped by its time.
+            self._container.seek(int(max(0.0, self._begins_s - 0.5 / self._rate_hz) / stream.time_base), stream=stream)
         except av.FFmpegError as error:
             raise EpisodeError(f"{self._path}: {error}") from error
-        stream = self._container.streams.video[0]
-        # The key frame before: one earlier is skipped by its time.
-        self._container.seek(int(max(0.0, self._begins_s - 0.5 / self._rate_hz) / stream.time_base), stream=stream)
         self._frames = self._container.decode(stream)
         self._next = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,6 +13,7 @@ import h5py
 import numpy as np
 import pyarrow
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
 from producers.replay.formats import open_recording
@@ -165,6 +168,85 @@ def test_a_video_that_is_cut_off_is_named(tmp_path: Path) -> None:
         assert worst(episode.frame("top", last - 2), picture("top", 2, last)) < TOLERANCE, "two frames late"
         with pytest.raises(EpisodeError, match=r"file-000\.mp4: expected a frame at 1\.1500 s, found none"):
             episode.frame("top", last)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("../outside.parquet", "is no path below the dataset"),
+        ("/etc/passwd", "is no path below the dataset"),
+        ("data/{chunk_index:999999999d}.parquet", "is no path below the dataset"),
+        ("data/{chunk_index.__class__}.parquet", "is no path below the dataset"),
+        ("data/{row_group}.parquet", "is no path below the dataset"),
+    ],
+)
+def test_a_dataset_from_outside_reads_no_file_of_this_machine(tmp_path: Path, path: str, expected: str) -> None:
+    source = write_lerobot(tmp_path / "cube", video=False)
+    info = json.loads((source / "meta/info.json").read_text())
+    (source / "meta/info.json").write_text(json.dumps({**info, "data_path": path}))
+    with pytest.raises(EpisodeError, match=expected):
+        open_recording(source).episode(0).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"fps": 0}, "fps"),
+        ({"features": []}, "Expected `object`, got `array` - at `$.features`"),
+        ({"features": {"action": {"dtype": "float32", "shape": [-1]}}}, "Expected `int` >= 1"),
+        ({"features": {"action": {"dtype": "complex", "shape": [1]}}}, "complex"),
+        ({"features": {"observation.images.top": {"dtype": "image", "shape": [8, 8]}}}, "height × width × 3 channels"),
+    ],
+)
+def test_an_info_that_does_not_fit_is_one_sentence(tmp_path: Path, change: dict[str, object], expected: str) -> None:
+    source = write_lerobot(tmp_path / "cube", video=False)
+    info = json.loads((source / "meta/info.json").read_text())
+    (source / "meta/info.json").write_text(json.dumps({**info, **change}))
+    with pytest.raises(ConfigurationError, match=re.escape(expected)):
+        open_recording(source)
+
+
+@pytest.mark.parametrize("name", ["meta/episodes/chunk-000/file-000.parquet", "data/chunk-000/file-000.parquet"])
+def test_a_damaged_table_is_named(tmp_path: Path, name: str) -> None:
+    source = write_lerobot(tmp_path / "cube", video=False)
+    (source / name).write_bytes((source / name).read_bytes()[:-20])
+    with pytest.raises((ConfigurationError, EpisodeError), match=re.escape(name)):
+        open_recording(source).episode(0).__enter__()
+
+
+@pytest.mark.parametrize("kept", [0, 500, 0.6])
+def test_a_damaged_video_is_named(tmp_path: Path, kept: float) -> None:
+    source = write_lerobot(tmp_path / "cube", video=True)
+    [video] = source.glob("videos/*/*/*.mp4")
+    data = video.read_bytes()
+    video.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
+    with open_recording(source).episode(2) as episode, pytest.raises(EpisodeError, match=r"file-000\.mp4: "):
+        episode.frame("top", 0)
+
+
+def test_frames_of_a_video_that_are_overwritten_are_an_error_and_no_crash(tmp_path: Path) -> None:
+    source = write_lerobot(tmp_path / "cube", video=True)
+    [video] = source.glob("videos/*/*/*.mp4")
+    data = bytearray(video.read_bytes())
+    place = data.index(b"mdat")
+    data[place + 4 : place + 3000] = bytes(2996)
+    video.write_bytes(data)
+    with open_recording(source).episode(0) as episode, pytest.raises(EpisodeError, match=r"file-000\.mp4: "):
+        [episode.frame("top", step) for step in range(episode.steps)]
+
+
+def test_a_picture_of_another_size_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    source = write_lerobot(tmp_path / "cube", video=False)
+    table = next(source.glob("data/*/*.parquet"))
+    rows = parquet.read_table(table).to_pylist()
+    buffer = io.BytesIO()
+    Image.new("RGB", (3000, 2000)).save(buffer, "PNG")
+    rows[1]["observation.images.top"] = {"bytes": buffer.getvalue(), "path": None}
+    parquet.write_table(pyarrow.Table.from_pylist(rows), table)
+    with open_recording(source).episode(0) as episode:
+        episode.frame("top", 0)
+        with pytest.raises(EpisodeError, match="step 1: expected 48×64 pixels, found 2000×3000"):
+            episode.frame("top", 1)
 
 
 def test_what_is_missing_is_published_by_a_second_run(tmp_path: Path, sink: SinkProcess, stored: Stored) -> None:
