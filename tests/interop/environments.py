@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.bench.peers.lerobot_setup import OFFLINE, PACKAGES
+
 REPOSITORY = Path(__file__).parents[2]
-# Readers of Hugging Face look for what they miss on the network; here nothing may be missing.
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 _LIMIT_S = 1800.0
 
 
@@ -48,7 +48,7 @@ class InteropError(Exception):
 def run(words: Sequence[str], root: Path, paths: Sequence[Path] = ()) -> str:
     """Run a program and return what it printed. paths: its PYTHONPATH. Raises InteropError."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    variables = {**kept, **_OFFLINE, "HF_HOME": str(root / "home"), "PYTHONPATH": ":".join(map(str, paths))}
+    variables = {**kept, **OFFLINE, "HF_HOME": str(root / "home"), "PYTHONPATH": ":".join(map(str, paths))}
     try:
         done = subprocess.run(
             words, env=variables, cwd=REPOSITORY, capture_output=True, text=True, timeout=_LIMIT_S, check=False
@@ -61,28 +61,8 @@ def run(words: Sequence[str], root: Path, paths: Sequence[Path] = ()) -> str:
     return done.stdout
 
 
-# torchvision 0.25 is the last with the video reader that LeRobot 0.4 uses. It and lerobot ask for a torch that would
-# bring gigabytes of CUDA, so they come without what they ask for; read_lerobot.py says what that costs.
-LEROBOT = Environment(
-    "lerobot",
-    (
-        ("torch==2.13.0", "numpy<2.3", "pillow"),
-        ("--no-deps", "lerobot==0.4.4", "torchvision==0.25.0"),
-        (
-            "accelerate>=1.10,<2",
-            "av>=15,<16",
-            "datasets>=4,<5",
-            "deepdiff>=7.0.1,<9",
-            "draccus==0.10.0",
-            "einops>=0.8,<0.9",
-            "huggingface-hub>=0.34.2,<0.36",
-            "imageio>=2.34,<3",
-            "jsonlines>=4,<5",
-            "packaging>=24.2,<26",
-            "termcolor>=2.4,<4",
-        ),
-    ),
-)
+# read_lerobot.py says what it costs that torchvision and lerobot come without what they ask for.
+LEROBOT = Environment("lerobot", PACKAGES)
 # robomimic's own list brings simulators and a package that does not build with today's CMake.
 _PLAYBACK = ("imageio", "imageio-ffmpeg", "matplotlib", "pillow", "psutil", "six", "tensorboard", "tensorboardX")
 ROBOMIMIC = Environment(

@@ -37,6 +37,8 @@ _NEEDED = (
     "pyarrow",
     "termcolor>=2.4,<4",
 )
+# For `pip install`, one after the other.
+PACKAGES = (_TORCH, _TORCHVISION, _LEROBOT, _NEEDED)
 _DATASET = "lerobot.datasets.lerobot_dataset"
 _DECLARE = """\
 import sys, torch
@@ -99,8 +101,7 @@ def prepare(setup: Setup, say: Callable[[str], None]) -> Path:
         _run(setup, "python -m venv", [sys.executable, "-m", "venv", "--clear", str(setup.folder / "venv")], ends)
     if _reason(setup, _DATASET, ends) is None:
         return python
-    steps = ((_TORCH, "torch"), (_TORCHVISION, "torchvision"), (_LEROBOT, "lerobot"), (_NEEDED, _DATASET))
-    for wanted, module in steps:
+    for wanted, module in zip(PACKAGES, ("torch", "torchvision", "lerobot", _DATASET), strict=True):
         install = f"pip install {' '.join(wanted)}"
         say(f"{install} …")
         _run(setup, install, [str(python), "-m", "pip", "install", "--quiet", *setup.pip, *wanted], ends)
